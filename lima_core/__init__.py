@@ -1,0 +1,1 @@
+"""Everything that knows about LiDAR, cameras and distillation; knows nothing about stages or the command line."""

@@ -1,0 +1,77 @@
+"""Work over scenes, in this process or in Dask worker processes, with progress and ETA. The only file that knows Dask."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import dask
+from dask.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+class PartsProgress:
+    """A live bar on a terminal; elsewhere one greppable line a part, with the time that is left."""
+
+    def __init__(self, title: str, total: int, unit: str = "scenes") -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done, self.started = 0, time.monotonic()
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> "PartsProgress":
+        if sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(self.unit))
+            times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            self.bar = Progress(*columns, *times, console=Console(stderr=True))
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=self.total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self) -> None:
+        """Counts one finished part."""
+        self.done += 1
+        if self.bar:
+            self.bar.advance(self.task)
+            return
+        seconds = time.monotonic() - self.started
+        left = seconds / self.done * (self.total - self.done)
+        line = f"{self.title} {self.done}/{self.total} {self.unit} elapsed={seconds:.1f}s eta={left:.0f}s"
+        print(line, file=sys.stderr, flush=True)
+
+
+def map_parts(
+    work: Callable[[Part], Result], parts: Sequence[Part], workers: int, title: str, unit: str = "scenes"
+) -> list[Result]:
+    """Applies ``work`` to every part and returns the results in the order of ``parts``.
+
+    Args:
+        work: must be picklable when ``workers`` is above 0 (a module-level function or a partial of one).
+        parts: one entry a scene; a part is written by exactly one worker.
+        workers: 0 works in this process; above that, so many processes.
+        title: shown by the progress line.
+        unit: what a part is, for the progress line.
+    """
+    with PartsProgress(title, len(parts), unit) as progress:
+
+        def tracked(part: Part) -> Result:
+            result = work(part)
+            progress.advance()
+            return result
+
+        if workers <= 0:
+            return [tracked(part) for part in parts]
+        tasks = [dask.delayed(work)(part) for part in parts]
+
+        def finished(key: Any, *_: object) -> None:
+            progress.advance()
+
+        with Callback(posttask=finished):
+            return list(dask.compute(*tasks, scheduler="processes", num_workers=workers, optimize_graph=False))

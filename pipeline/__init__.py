@@ -1,0 +1,1 @@
+"""Config, graph, fingerprints, runner and command line: how stages become artifacts."""
