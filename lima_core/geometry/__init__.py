@@ -1,0 +1,1 @@
+"""Rigid motions, cameras and voxels: pure arrays, no files."""
