@@ -1,0 +1,88 @@
+"""build-memory: index and points -> MemoryBank. Geometry alone: no image is decoded for it, no feature touched."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from lima_core.datasets import open_dataset, parse_dataset_config
+from lima_core.geometry import se3
+from lima_core.geometry.camera import project
+from lima_core.memory.cross_view import References, aggregate
+from lima_core.memory.propagation import Window
+from lima_core.memory.quality import Quality
+from lima_core.memory.voxel_keys import voxel_keys
+from lima_core.parallel import map_parts
+from lima_core.stores.frame_index import FrameIndex
+from lima_core.stores.memory_bank import FOLDER, MemoryBank, SceneWriter
+from lima_core import types
+from lima_core.types import Resources
+from lima_core.whole import appears_whole
+
+VERSION = 1
+
+
+class Config(types.Config):
+    """What the bank remembers."""
+
+    frames: int = Field(6, ge=1, le=255)
+    """Length of the window in key frames, the current one among them; 1 switches long-term propagation off."""
+    voxel_size_m: float = Field(0.1, gt=0)
+    """Edge of the voxels in which observations are pooled."""
+    references: References = "merged"
+    """``merged``: one reference per voxel, frame and camera; ``points``: one per point and camera, exact, larger."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the stage reads."""
+
+    raw: Path
+    index: Path
+
+
+def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
+    """Writes the bank scene by scene; scenes that an earlier, killed run completed are kept."""
+    index = FrameIndex.open(inputs.index)
+    MemoryBank.create(out, config.frames, config.voxel_size_m, index.facts.cameras)
+    missing = [scene for scene in index.scenes() if not (out / FOLDER / scene).exists()]
+    map_parts(partial(build_scene, config, inputs, out), missing, resources.workers, "build-memory")
+    bank = MemoryBank.open(out)
+    parts = [Quality.from_json(bank.attributes(scene)["quality"]) for scene in bank.scenes()]
+    return summary(Quality.total(parts, config.frames), out, len(index.frames()))
+
+
+def build_scene(config: Config, inputs: Inputs, out: Path, scene: str) -> None:
+    """Builds the banks of one scene's frames, oldest first."""
+    index = FrameIndex.open(inputs.index)
+    dataset = open_dataset(parse_dataset_config(index.dataset), inputs.raw)
+    frames = index.frames(scene)
+    scene_from_global = se3.invert(frames[0].global_from_lidar)
+    window, quality = Window(config.frames), Quality.empty(config.frames)
+    with appears_whole(out / FOLDER / scene) as partial_scene:
+        writer = SceneWriter(partial_scene)
+        for frame in frames:
+            points = dataset.load_points(frame)
+            point_class = dataset.load_labels(frame) if frame.labels else None
+            voxel = voxel_keys(frame, scene_from_global, points[:, :3], config.voxel_size_m)
+            projection = project(frame, points[:, :3])
+            pixel_classes = [camera and dataset.load_pixel_classes(camera) for camera in frame.cameras]
+            window.push(aggregate(frame, projection, voxel, config.references, point_class, pixel_classes))
+            bank, truths = window.recall(voxel)
+            quality.count(bank, point_class, truths)
+            writer.append(bank)
+        writer.close({"quality": quality.to_json(), "num_frames": len(frames)})
+
+
+def summary(quality: Quality, out: Path, num_frames: int) -> dict[str, Any]:
+    """Quality of the bank, per window up to its own, and its bytes per frame."""
+    num_bytes = sum(path.stat().st_size for path in (out / FOLDER).rglob("*") if path.is_file())
+    return {
+        "frames": num_frames,
+        "bytes_per_frame": round(num_bytes / max(num_frames, 1)),
+        "references_per_frame": round(float(quality.references.sum()) / max(num_frames, 1)),
+        **{key: value for key, value in quality.by_window()[-1].items() if key != "frames"},
+        "by_window": quality.by_window(),
+    }
