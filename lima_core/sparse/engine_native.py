@@ -1,0 +1,145 @@
+"""Sparse convolution in plain PyTorch: CPU and CUDA, no compiler. This engine is the definition; others must agree.
+
+One matrix product per kernel offset fills a buffer of products, one row per pair of the kernel map, and ONE
+``torch.nn.functional.embedding_bag`` adds up each output voxel's rows in a fixed order: repeatable on CPU and CUDA
+alike, and faster on CPU than an ``index_add_`` per offset at every width measured (benchmarks/bench_sparse.py). bf16
+products are added in float32. Backward gathers again what forward gathered, so only the features are kept.
+"""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional
+
+from lima_core.sparse.kernel_map import Grouping, KernelMap, SortedKeys, down_map, sort_keys, submanifold_map
+from lima_core.sparse.tensor import SparseTensor
+
+NAME = "native"
+
+
+def missing() -> str:
+    """Why this engine cannot run here; empty when it can."""
+    return ""
+
+
+def submanifold(x: SparseTensor, weight: Tensor, kernel: int) -> SparseTensor:
+    """Convolution with an odd kernel; the output voxels are the input voxels.
+
+    Args:
+        x: C_in channels.
+        weight: (kernel^3, C_in, C_out), offsets in the order of ``kernel_map``.
+        kernel: edge length, odd.
+    """
+    if kernel == 1:
+        features, matrix = at_autocast_precision(x.features, weight[0])
+        return x.replace(features @ matrix.to(features.dtype))
+    pairs = x.maps.get(("native submanifold", x.stride, kernel), lambda: submanifold_map(_level(x), kernel))
+    return x.replace(convolve(x.features, weight, pairs))
+
+
+def down(x: SparseTensor, weight: Tensor) -> SparseTensor:
+    """Convolution with kernel 2 and stride 2, weight (8, C_in, C_out), to the voxels floor(coords / 2)."""
+    coords, pairs = x.maps.get(("native down", x.stride), lambda: down_map(x.coords))
+    x.maps.get(("native coords", x.stride), lambda: x.coords)
+    return SparseTensor(convolve(x.features, weight, pairs), coords, 2 * x.stride, x.maps)
+
+
+def up(x: SparseTensor, weight: Tensor) -> SparseTensor:
+    """Transposed convolution with kernel 2 and stride 2, weight (8, C_in, C_out), back to the voxels ``down`` left."""
+    stride = x.stride // 2
+    assert ("native down", stride) in x.maps, f"no convolution went down from stride {stride} before"
+    pairs = x.maps.get(("native up", stride), lambda: x.maps.get(("native down", stride), _never)[1].inverse())
+    coords = x.maps.get(("native coords", stride), _never)
+    return SparseTensor(convolve(x.features, weight, pairs), coords, stride, x.maps)
+
+
+def _level(x: SparseTensor) -> SortedKeys:
+    return x.maps.get(("native level", x.stride), lambda: sort_keys(x.coords))
+
+
+def _never() -> tuple[Tensor, KernelMap]:
+    raise AssertionError("looked up before it was built")
+
+
+def convolve(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+    """Sum over pairs: ``out[target] += features[source] @ weight[offset]``.
+
+    Args:
+        features: (pairs.num_source, C_in) float. Under autocast float32 is cast to the autocast precision first.
+        weight: (K, C_in, C_out), multiplied in the precision of the features.
+        pairs: the kernel map.
+
+    Returns:
+        (pairs.num_target, C_out) in the precision of the features, or of autocast. Differentiable once; the
+        gradient of the weight has the weight's own precision.
+    """
+    features, weight = at_autocast_precision(features, weight)
+    return _Convolution.apply(features, weight, pairs)
+
+
+def at_autocast_precision(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Under autocast, float32 features in the autocast precision; the weight is left for the product to cast."""
+    device = features.device.type
+    if torch.is_autocast_enabled(device) and features.dtype == torch.float32:
+        return features.to(torch.get_autocast_dtype(device)), weight
+    return features, weight
+
+
+class _Convolution(torch.autograd.Function):
+    """``convolve`` with a backward pass that gathers anew instead of keeping what was gathered."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+        ctx.save_for_backward(features, weight)
+        ctx.pairs = pairs
+        with _plain(features):
+            return _products_summed(features, weight.to(features.dtype), pairs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        features, weight = ctx.saved_tensors
+        with _plain(features):
+            return *_gradients(grad.contiguous(), features, weight, ctx.pairs, ctx.needs_input_grad), None
+
+
+def _plain(features: Tensor) -> AbstractContextManager:
+    """No autocast inside: precisions are chosen here."""
+    return torch.autocast(features.device.type, enabled=False)
+
+
+def _products_summed(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+    products = features.new_empty(len(pairs.source), weight.shape[2])
+    for offset, block in pairs.blocks():
+        torch.mm(features.index_select(0, pairs.source[block]), weight[offset], out=products[block])
+    out = sum_groups(products, pairs.by_target())
+    return out if pairs.centre is None else out.addmm_(features, weight[pairs.centre])
+
+
+def _gradients(
+    grad: Tensor, features: Tensor, weight: Tensor, pairs: KernelMap, needed: tuple[bool, ...]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of features and weight; both use one gather of the output's gradient."""
+    by_output = weight.to(features.dtype).transpose(1, 2)
+    products = features.new_empty(len(pairs.source), features.shape[1]) if needed[0] else None
+    grad_weight = torch.zeros_like(weight) if needed[1] else None
+    for offset, block in pairs.blocks():
+        gathered = grad.index_select(0, pairs.target[block])
+        if products is not None:
+            torch.mm(gathered, by_output[offset], out=products[block])
+        if grad_weight is not None:
+            grad_weight[offset] = features.index_select(0, pairs.source[block]).T @ gathered
+    grad_features = None if products is None else sum_groups(products, pairs.by_source())
+    if pairs.centre is not None:
+        if grad_features is not None:
+            grad_features.addmm_(grad, by_output[pairs.centre])
+        if grad_weight is not None:
+            grad_weight[pairs.centre] = features.T @ grad
+    return grad_features, grad_weight
+
+
+def sum_groups(rows: Tensor, groups: Grouping) -> Tensor:
+    """Sums of the rows of each group, (number of groups, C); an empty group sums to 0."""
+    return functional.embedding_bag(groups.order, rows, groups.starts, mode="sum", include_last_offset=True)
