@@ -1,0 +1,41 @@
+"""Loading ahead: order, errors, and no more than asked for."""
+
+import threading
+import time
+
+import pytest
+
+from lima_core.training.prefetch import ahead
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_order_is_kept(workers: int) -> None:
+    def load(job: int) -> int:
+        time.sleep(0.002 * (job % 3))
+        return job * job
+
+    assert list(ahead(load, range(20), workers)) == [job * job for job in range(20)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_error_comes_in_its_place_and_ends_the_threads(workers: int) -> None:
+    def load(job: int) -> int:
+        if job == 3:
+            raise ValueError("three")
+        return job
+
+    seen = []
+    with pytest.raises(ValueError, match="three"):
+        for item in ahead(load, range(100), workers):
+            seen.append(item)
+    assert seen == [0, 1, 2]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("load")]
+
+
+def test_only_so_many_are_loaded_ahead() -> None:
+    loaded = []
+    batches = ahead(lambda job: loaded.append(job), range(100), 2)
+    next(batches)
+    time.sleep(0.05)
+    assert len(loaded) <= 4
+    batches.close()
