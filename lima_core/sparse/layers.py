@@ -21,7 +21,7 @@ class SparseConv3d(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, engine: str = "native") -> None:
         super().__init__()
         assert kernel % 2 == 1, f"kernel {kernel} is not odd"
-        self.kernel, self.engine = kernel, find_engine(engine)
+        self.kernel, self.engine = kernel, find_engine(engine).NAME
         self.weight = nn.Parameter(torch.empty(kernel**3, in_channels, out_channels))
         self.reset_parameters()
 
@@ -31,7 +31,7 @@ class SparseConv3d(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """C_in channels to C_out."""
-        return self.engine.submanifold(x, self.weight, self.kernel)
+        return find_engine(self.engine).submanifold(x, self.weight, self.kernel)
 
 
 class Downsample(nn.Module):
@@ -39,7 +39,7 @@ class Downsample(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, engine: str = "native") -> None:
         super().__init__()
-        self.engine = find_engine(engine)
+        self.engine = find_engine(engine).NAME
         self.weight = nn.Parameter(torch.empty(8, in_channels, out_channels))
         self.reset_parameters()
 
@@ -49,7 +49,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """C_in channels to C_out, on the voxels floor(coords / 2)."""
-        return self.engine.down(x, self.weight)
+        return find_engine(self.engine).down(x, self.weight)
 
 
 class Upsample(nn.Module):
@@ -57,7 +57,7 @@ class Upsample(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, engine: str = "native") -> None:
         super().__init__()
-        self.engine = find_engine(engine)
+        self.engine = find_engine(engine).NAME
         self.weight = nn.Parameter(torch.empty(8, in_channels, out_channels))
         self.reset_parameters()
 
@@ -67,7 +67,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """C_in channels to C_out, from stride s to s / 2."""
-        return self.engine.up(x, self.weight)
+        return find_engine(self.engine).up(x, self.weight)
 
 
 class SparseBatchNorm(nn.Module):
