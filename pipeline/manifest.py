@@ -1,0 +1,167 @@
+"""The record beside every artifact: what it is, what came out, where it comes from, what it cost.
+
+A folder without a readable manifest is not an artifact.  The manifest is the last file written, so it also says that
+the rest is there.
+"""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lima_core.errors import StoreError
+from lima_core.types import Resources
+from lima_core.whole import write_json
+from pipeline.fingerprint import digest
+
+FILE = "manifest.json"
+SCHEMA = 1
+PACKAGES = ("numpy", "torch", "zarr", "pyarrow", "pydantic", "nuscenes-devkit", "transformers", "trimesh", "embreex")
+"""Packages whose version can change a number or a file."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``lima show`` prints."""
+
+    schema: int
+    name: str
+    fingerprint: str
+    """sha256 of the recipe, 64 hexadecimal digits."""
+    recipe: dict[str, Any]
+    inputs: dict[str, Any]
+    """Folder names of the artifacts that were read, for people; the recipe holds their fingerprints."""
+    summary: dict[str, Any]
+    provenance: dict[str, Any]
+    seconds: float
+    """Wall time of the session that finished the artifact."""
+    resumed: bool
+    """Whether earlier sessions did part of the work, so that ``seconds`` is not the whole cost."""
+    num_bytes: int
+    created: str
+    """UTC, ISO 8601."""
+
+
+def write(path: Path, **record: Any) -> Manifest:
+    """Writes the manifest of the artifact folder ``path``; bytes are counted here, summary values made plain JSON."""
+    record["summary"] = plain(record["summary"], "summary")
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = Manifest(schema=SCHEMA, num_bytes=folder_bytes(path), created=created, **record)
+    write_json(path / FILE, asdict(manifest))
+    return manifest
+
+
+def read(path: Path) -> Manifest:
+    """Manifest of the artifact folder ``path``.
+
+    Raises:
+        StoreError: there is none, it is not readable, of another schema version, or does not belong to its recipe.
+    """
+    remedy = f"remove {path} and run again to build it anew"
+    try:
+        record = json.loads((path / FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"no {FILE}, so this is not an artifact", where=path, remedy=remedy) from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise StoreError(f"not readable as JSON ({error})", where=path / FILE, remedy=remedy) from None
+    return _checked(record, path / FILE, remedy)
+
+
+def _checked(record: Any, where: Path, remedy: str) -> Manifest:
+    if not isinstance(record, dict) or "schema" not in record:
+        raise StoreError("not a manifest", where=where, remedy=remedy)
+    if record["schema"] != SCHEMA:
+        raise StoreError(f"schema {record['schema']}, this version reads {SCHEMA}", where=where, remedy=remedy)
+    known = {field.name: field.type for field in fields(Manifest)}
+    if missing := sorted(known.keys() ^ record.keys()):
+        raise StoreError(f"missing or unknown fields: {', '.join(missing)}", where=where, remedy=remedy)
+    if digest(record["recipe"]) != record["fingerprint"]:
+        raise StoreError("the fingerprint is not that of the recipe: edited or damaged", where=where, remedy=remedy)
+    return Manifest(**record)
+
+
+def plain(value: Any, where: str) -> Any:
+    """JSON value of a summary: NumPy and torch scalars become numbers, a number that is not finite becomes null.
+
+    Raises:
+        TypeError: a value that is none of these; a stage returned it, so this is a bug of ours.
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"{where}: {type(value).__name__} is not JSON")
+
+
+def folder_bytes(path: Path) -> int:
+    """Size of all files below ``path``, bytes."""
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
+
+
+def provenance(resources: Resources) -> dict[str, Any]:
+    """Commit, versions, hardware, resources and command of this process."""
+    code = _checkout(Path(__file__).parent)
+    versions = {name: version for name in PACKAGES if (version := package_version(name))}
+    hardware = {"cpu": cpu_name(), "num_cores": os.cpu_count(), "gpu": gpu_name(resources.device)}
+    software = {"python": platform.python_version(), "packages": versions}
+    return {**code, **software, **hardware, "resources": asdict(resources), "command": _command()}
+
+
+def package_version(name: str) -> str | None:
+    """Installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_name() -> str:
+    """The processor's own name where Linux tells it, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def gpu_name(device: str) -> str | None:
+    """Name of the GPU behind a torch device, None for the CPU."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def _checkout(folder: Path) -> dict[str, Any]:
+    """Commit, and whether tracked files were edited; None for both where this is no git checkout."""
+    unknown = {"commit": None, "dirty": None}
+    try:
+        if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
+            return unknown
+        edited = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        return {"commit": _git(folder, "rev-parse", "HEAD"), "dirty": bool(edited)}
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return unknown
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    done = subprocess.run(("git", "-C", str(folder), *words), capture_output=True, text=True, timeout=10)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,79 @@
+"""What will happen to every node, and why: cached, resumed, or built because a field changed."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lima_core.errors import StoreError
+from pipeline import manifest
+from pipeline.fingerprint import changes, difference
+from pipeline.manifest import Manifest
+from pipeline.node import Node, topological
+
+
+@dataclass(frozen=True)
+class Step:
+    """What will happen to one node."""
+
+    node: Node
+    state: Literal["cached", "resume", "build"]
+    reason: str
+    """Empty when cached; else ``new``, ``stopped before``, ``config.frames: 6 -> 4``, ``upstream changed: index``."""
+
+
+def plan(targets: Iterable[Node], work: Path) -> list[Step]:
+    """One step for every target and everything upstream of it, in the order in which they run.
+
+    Raises:
+        StoreError: a node's folder is there but is not its artifact.
+    """
+    earlier = [record for _, record in artifacts(work)]
+    return [_step(node, work, earlier) for node in topological(targets)]
+
+
+def is_finished(node: Node, work: Path) -> bool:
+    """Whether the artifact of ``node`` is there.
+
+    Raises:
+        StoreError: its folder is there but holds another recipe's artifact, or none.
+    """
+    path = node.path(work)
+    if not path.exists():
+        return False
+    if manifest.read(path).fingerprint != node.fingerprint:
+        remedy = "remove it, or use another work folder"
+        raise StoreError("holds an artifact of another recipe with the same short name", where=path, remedy=remedy)
+    return True
+
+
+def artifacts(work: Path) -> Iterator[tuple[Path, Manifest]]:
+    """Every folder in ``work`` that has a readable manifest, by name; others are no artifacts and are left out."""
+    for path in sorted(work.iterdir()) if work.is_dir() else ():
+        try:
+            yield path, manifest.read(path)
+        except StoreError:
+            continue
+
+
+def _step(node: Node, work: Path, earlier: list[Manifest]) -> Step:
+    if is_finished(node, work):
+        return Step(node, "cached", "")
+    if node.partial_path(work).exists():
+        return Step(node, "resume", "stopped before")
+    return Step(node, "build", _reason(node, earlier))
+
+
+def _reason(node: Node, earlier: list[Manifest]) -> str:
+    """Why there is no artifact yet, told against the newest artifact of the same name and stage."""
+    same = [record for record in earlier if (record.name, record.recipe["stage"]) == (node.name, node.kind)]
+    if not same:
+        return "new"
+    old = max(same, key=lambda record: record.created).recipe
+    own = difference(_own(old), _own(node.recipe))
+    read = sorted({name.split(".")[0] for name, _, _ in changes(old["inputs"], node.recipe["inputs"])})
+    return " · ".join([*own, *([f"upstream changed: {', '.join(read)}"] if read else [])])
+
+
+def _own(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key != "inputs"}
