@@ -1,0 +1,300 @@
+"""A user's own sensors: the plain folder format lima-folder/1, described in docs/lima-folder.md.
+
+One sequence is one scene. Poses must be recorded; every path stays inside its sequence.
+"""
+
+from collections import Counter
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from lima_core.datasets import adapter, folder_format
+from lima_core.datasets.folder_format import Calibration, CameraCalibration, DatasetFile, FrameLine, ImageLine
+from lima_core.datasets.labels import to_train_ids
+from lima_core.errors import ConfigError, DataError, did_you_mean
+from lima_core.types import IGNORE, Camera, Config, DatasetFacts, Frame
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class SplitInTime(Config):
+    """One drive for training and validation: its first and its last key frames; those between are in neither."""
+
+    train_first: Count
+    """Key frames at the start of every sequence."""
+    val_last: Count
+    """Key frames at its end."""
+
+
+class FolderConfig(Config):
+    """A lima-folder/1 data set."""
+
+    name: Literal["folder"] = "folder"
+    class_map: dict[str, list[str]] | None = None
+    """Own class names, each with the names in dataset.json that it unites; what is not listed is ignored."""
+    keyframe_stride: Count = 1
+    """Every n-th line of frames.jsonl is a key frame."""
+    split_in_time: SplitInTime | None = None
+    """Before the splits in dataset.json; without either all frames train."""
+
+
+class FolderDataset:
+    """Scans and images of a lima-folder/1 data set; see ``adapter.Dataset``."""
+
+    def __init__(self, config: FolderConfig, root: Path) -> None:
+        self.config, self.root = config, root
+        self.header = folder_format.read_json(root / "dataset.json", DatasetFile)
+        columns = self.header.points.columns
+        for name in adapter.POINT_COLUMNS:
+            if columns.count(name) != 1:
+                remedy = f"needed once each: {', '.join(adapter.POINT_COLUMNS)}"
+                raise DataError(f"key 'points.columns': {name!r} occurs {columns.count(name)} times",
+                                where=root / "dataset.json", remedy=remedy)  # fmt: skip
+        self.classes, self._train_ids = _classes(self.header, config, root / "dataset.json")
+
+    @cached_property
+    def facts(self) -> DatasetFacts:
+        """Classes as merged by the config; cameras of all sequences in the order of the first one's calibration."""
+        cameras = dict.fromkeys(name for scene in self.scenes() for name in self._calibration(scene).cameras)
+        return DatasetFacts(
+            name=self.header.name,
+            classes=self.classes,
+            cameras=tuple(cameras),
+            intensity_max=self.header.points.intensity_max,
+            synthetic=self.header.synthetic,
+        )
+
+    def digest(self) -> str:
+        """sha256 over the JSON files, and all file names and sizes."""
+        tables = [
+            path for pattern in ("calibration.json", "frames.jsonl") for path in self._sequences.glob(f"*/{pattern}")
+        ]
+        return adapter.digest_files(self.root, [self.root / "dataset.json", *tables], [self._sequences])
+
+    def scenes(self) -> list[str]:
+        """Names of the folders below ``sequences``, sorted."""
+        return list(self._scene_names)
+
+    def frames(self, scene: str) -> list[Frame]:
+        """Key frames in time order.
+
+        Raises:
+            DataError: no such scene, or frames.jsonl or calibration.json is not as the format says.
+        """
+        if scene not in self._scene_names:
+            raise DataError(f"no sequence {scene!r}", where=self.root, remedy=did_you_mean(scene, self._scene_names))
+        lines = folder_format.read_jsonl(self._sequences / scene / "frames.jsonl", FrameLine)
+        _check_order(lines)
+        calibration = self._calibration(scene)
+        key_lines = lines[:: self.config.keyframe_stride]
+        splits = self._splits(scene, len(key_lines))
+        return [
+            self._frame(scene, index, split, line, where, calibration)
+            for index, ((where, line), split) in enumerate(zip(key_lines, splits, strict=True))
+        ]
+
+    def check_files(self, frame: Frame) -> list[str]:
+        """One line a file that is missing, empty or truncated."""
+        row_bytes = {frame.points: self._point_bytes}
+        paths = [frame.points, *([frame.labels] if frame.labels else []), *(c.image for c in frame.cameras if c)]
+        found = {path: adapter.size_problem(self.root / path, row_bytes.get(path, 1)) for path in paths}
+        return [f"{path} {problem}" for path, problem in found.items() if problem]
+
+    def load_points(self, frame: Frame) -> np.ndarray:
+        """(N, 4) float32 x, y, z (metres, LiDAR frame), intensity 0..``facts.intensity_max``."""
+        points = self.header.points
+        return adapter.read_points(self.root / frame.points, points.dtype, points.columns, frame.token)
+
+    def load_labels(self, frame: Frame) -> np.ndarray:
+        """(N,) uint8 train ids.
+
+        Raises:
+            DataError: the frame has no labels, not one for every point, or an id that dataset.json does not list.
+        """
+        if frame.labels is None or self.header.labels is None:
+            raise DataError(f"frame {frame.token} has no labels", where=self.root)
+        num_points = adapter.num_rows(self.root / frame.points, self._point_bytes, frame.token)
+        path = self.root / frame.labels
+        raw = adapter.read_labels(path, self.header.labels.dtype, num_points, frame.token)
+        return to_train_ids(raw, self._train_ids, adapter.about(path, frame.token))
+
+    def load_image(self, camera: Camera) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        return adapter.read_image(self.root / camera.image, camera.width_px, camera.height_px)
+
+    def load_pixel_classes(self, camera: Camera) -> np.ndarray | None:
+        """None: recorded images come without a class for every pixel."""
+        return None
+
+    @property
+    def _sequences(self) -> Path:
+        return self.root / "sequences"
+
+    @property
+    def _point_bytes(self) -> int:
+        return np.dtype(self.header.points.dtype).itemsize * len(self.header.points.columns)
+
+    @cached_property
+    def _scene_names(self) -> list[str]:
+        names = sorted(path.name for path in self._sequences.glob("*") if path.is_dir())
+        if not names:
+            raise DataError("holds no sequence", where=self._sequences, remedy="see docs/lima-folder.md")
+        return names
+
+    def _calibration(self, scene: str) -> Calibration:
+        return folder_format.read_json(self._sequences / scene / "calibration.json", Calibration)
+
+    def _splits(self, scene: str, num_frames: int) -> list[str]:
+        """Split of every key frame of a sequence."""
+        if in_time := self.config.split_in_time:
+            num_between = num_frames - in_time.train_first - in_time.val_last
+            if num_between < 0:
+                what = (
+                    f"sequence {scene} has {num_frames} key frames, fewer than split_in_time's train_first + val_last"
+                )
+                raise ConfigError(what, where="dataset.split_in_time")
+            return ["train"] * in_time.train_first + ["none"] * num_between + ["val"] * in_time.val_last
+        if self.header.splits is None:
+            return ["train"] * num_frames
+        return [self._listed_splits.get(scene, "none")] * num_frames
+
+    @cached_property
+    def _listed_splits(self) -> dict[str, str]:
+        listed = [(scene, split) for split in ("train", "val") for scene in getattr(self.header.splits, split)]
+        where = self.root / "dataset.json"
+        for scene, split in listed:
+            if scene not in self._scene_names:
+                remedy = did_you_mean(scene, self._scene_names)
+                raise DataError(f"key 'splits.{split}': no sequence {scene!r}", where=where, remedy=remedy)
+        if twice := [scene for scene, count in Counter(scene for scene, _ in listed).items() if count > 1]:
+            raise DataError(f"key 'splits': sequence {twice[0]!r} is listed twice", where=where)
+        return dict(listed)
+
+    def _frame(
+        self, scene: str, index: int, split: str, line: FrameLine, where: str, calibration: Calibration
+    ) -> Frame:
+        if line.global_from_ego is None:
+            what = "pose missing: poses are to be estimated: not supported yet"
+            raise DataError(what, where=where, remedy="add global_from_ego")
+        if line.labels and self.header.labels is None:
+            raise DataError("key 'labels': dataset.json says this data set has none", where=where)
+        if unknown := [name for name in line.cameras if name not in calibration.cameras]:
+            what = f"camera {unknown[0]!r} is not in calibration.json"
+            raise DataError(what, where=where, remedy=did_you_mean(unknown[0], calibration.cameras))
+        global_from_ego = folder_format.matrix(line.global_from_ego, where, "global_from_ego")
+        ego_from_lidar = folder_format.matrix(calibration.ego_from_lidar, f"{scene}/calibration.json", "ego_from_lidar")
+        cameras = {
+            name: self._camera(scene, name, image, calibration.cameras[name], global_from_ego, where)
+            for name, image in line.cameras.items()
+        }
+        return Frame(
+            scene=scene,
+            index=index,
+            token=f"{scene}_{line.index:06d}",
+            split=split,
+            timestamp_us=line.timestamp_us,
+            points=_inside(scene, line.points, where),
+            labels=_inside(scene, line.labels, where) if line.labels else None,
+            global_from_lidar=global_from_ego @ ego_from_lidar,
+            cameras=tuple(cameras.get(name) for name in self.facts.cameras),
+        )
+
+    def _camera(
+        self, scene: str, name: str, image: ImageLine, calibration: CameraCalibration,
+        global_from_ego: np.ndarray, where: str,
+    ) -> Camera:  # fmt: skip
+        fx, fy, cx, cy = calibration.intrinsics
+        return Camera(
+            name=name,
+            image=_inside(scene, image.image, where),
+            width_px=calibration.width,
+            height_px=calibration.height,
+            timestamp_us=image.timestamp_us,
+            intrinsics=np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64),
+            global_from_camera=_global_from_camera(name, image, calibration, global_from_ego, where),
+            distortion=None if calibration.distortion is None else np.array(calibration.distortion, dtype=np.float64),
+        )
+
+
+def _global_from_camera(
+    name: str, image: ImageLine, calibration: CameraCalibration, global_from_ego: np.ndarray, where: str
+) -> np.ndarray:
+    """The image's own pose if it has one; else the calibration, moved by the ego pose of the image's time or the scan's."""
+    key = f"cameras.{name}"
+    if image.global_from_camera is not None:
+        if image.global_from_ego is not None:
+            raise DataError(f"key {key!r}: has both global_from_camera and global_from_ego", where=where)
+        return folder_format.matrix(image.global_from_camera, where, f"{key}.global_from_camera")
+    if calibration.ego_from_camera is None:
+        what = f"pose missing: camera {name!r} has no global_from_camera"
+        raise DataError(what, where=where, remedy="add it, or ego_from_camera to calibration.json")
+    if image.global_from_ego is not None:
+        global_from_ego = folder_format.matrix(image.global_from_ego, where, f"{key}.global_from_ego")
+    return global_from_ego @ folder_format.matrix(calibration.ego_from_camera, where, f"{key}.ego_from_camera")
+
+
+def _inside(scene: str, path: str, where: str) -> str:
+    """The path relative to the data root; it must not leave its sequence."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise DataError(f"path {path!r} leaves its sequence", where=where, remedy="paths are relative to the sequence")
+    return str(PurePosixPath("sequences", scene, path))
+
+
+def _check_order(lines: list[tuple[str, FrameLine]]) -> None:
+    for (_, before), (where, after) in zip(lines, lines[1:], strict=False):
+        if after.timestamp_us <= before.timestamp_us:
+            what = (
+                f"key 'timestamp_us': {after.timestamp_us} is not later than {before.timestamp_us} of the line before"
+            )
+            raise DataError(what, where=where)
+        if after.index <= before.index:
+            raise DataError(f"key 'index': {after.index} follows {before.index}", where=where)
+
+
+def _classes(header: DatasetFile, config: FolderConfig, where: Path) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Class names by train id, and train id by raw id."""
+    if header.labels is None:
+        if config.class_map:
+            raise ConfigError("the data set has no labels", where="dataset.class_map", remedy="remove class_map")
+        return (), {}
+    names = _raw_names(header, where)
+    ignore = set(header.labels.ignore)
+    if config.class_map is None:
+        kept = {raw: name for raw, name in names.items() if raw not in ignore}
+        classes = tuple(dict.fromkeys(kept.values()))
+        merged = {name: name for name in classes}
+    else:
+        classes, merged = tuple(config.class_map), _merged(config.class_map, names)
+    if len(classes) > IGNORE:
+        raise DataError(
+            f"{len(classes)} classes, at most {IGNORE} fit", where=where, remedy="merge some with class_map"
+        )
+    train_id = {name: index for index, name in enumerate(classes)}
+    ids = {raw: train_id[merged[name]] if name in merged else IGNORE for raw, name in names.items()}
+    return classes, ids | dict.fromkeys(ignore, IGNORE)
+
+
+def _raw_names(header: DatasetFile, where: Path) -> dict[int, str]:
+    """Class name by raw id, in the order of the ids."""
+    assert header.labels is not None
+    for raw in header.labels.classes:
+        if not raw.isdecimal():
+            raise DataError(f"key 'labels.classes': {raw!r} is no raw id", where=where)
+    return {int(raw): name for raw, name in sorted(header.labels.classes.items(), key=lambda item: int(item[0]))}
+
+
+def _merged(class_map: dict[str, list[str]], names: dict[int, str]) -> dict[str, str]:
+    """New name by old name."""
+    merged: dict[str, str] = {}
+    for new, olds in class_map.items():
+        for old in olds:
+            if old not in names.values():
+                raise ConfigError(f"no class {old!r}", where=f"dataset.class_map.{new}",
+                                  remedy=did_you_mean(old, names.values()))  # fmt: skip
+            if old in merged:
+                raise ConfigError(f"class {old!r} is already in {merged[old]!r}", where=f"dataset.class_map.{new}")
+            merged[old] = new
+    return merged
