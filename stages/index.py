@@ -1,4 +1,4 @@
-"""index: raw data set -> FrameIndex. What is wrong with the data's files, times and poses is said here, not hours later.
+"""index: raw data set -> FrameIndex. What is wrong with its files, times and poses is said here, not hours later.
 
 Reads
     raw: the data set's folder.
@@ -9,6 +9,7 @@ Writes
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,11 +89,10 @@ def check_times(frames: Sequence[Frame]) -> None:
     Raises:
         DataError: names the first frame that is not later than the one before.
     """
-    for before, after in zip(frames, frames[1:], strict=False):
+    for before, after in pairwise(frames):
         if after.timestamp_us <= before.timestamp_us:
-            what = (
-                f"frame {after.token} at {after.timestamp_us} us is not later than {before.timestamp_us} us before it"
-            )
+            times = f"{after.timestamp_us} us, not later than {before.timestamp_us} us before it"
+            what = f"frame {after.token} is at {times}"
             raise DataError(what, where=f"scene {after.scene}")
 
 

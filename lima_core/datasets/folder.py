@@ -5,6 +5,7 @@ One sequence is one scene. Poses must be recorded; every path stays inside its s
 
 from collections import Counter
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -69,9 +70,7 @@ class FolderDataset:
 
     def digest(self) -> str:
         """sha256 over the JSON files, and all file names and sizes."""
-        tables = [
-            path for pattern in ("calibration.json", "frames.jsonl") for path in self._sequences.glob(f"*/{pattern}")
-        ]
+        tables = [*self._sequences.glob("*/calibration.json"), *self._sequences.glob("*/frames.jsonl")]
         return adapter.digest_files(self.root, [self.root / "dataset.json", *tables], [self._sequences])
 
     def scenes(self) -> list[str]:
@@ -152,9 +151,7 @@ class FolderDataset:
         if in_time := self.config.split_in_time:
             num_between = num_frames - in_time.train_first - in_time.val_last
             if num_between < 0:
-                what = (
-                    f"sequence {scene} has {num_frames} key frames, fewer than split_in_time's train_first + val_last"
-                )
+                what = f"sequence {scene} has {num_frames} key frames, fewer than train_first + val_last"
                 raise ConfigError(what, where="dataset.split_in_time")
             return ["train"] * in_time.train_first + ["none"] * num_between + ["val"] * in_time.val_last
         if self.header.splits is None:
@@ -222,7 +219,7 @@ class FolderDataset:
 def _global_from_camera(
     name: str, image: ImageLine, calibration: CameraCalibration, global_from_ego: np.ndarray, where: str
 ) -> np.ndarray:
-    """The image's own pose if it has one; else the calibration, moved by the ego pose of the image's time or the scan's."""
+    """The image's own pose; else the calibration, moved by the ego pose of the image's time, else of the scan's."""
     key = f"cameras.{name}"
     if image.global_from_camera is not None:
         if image.global_from_ego is not None:
@@ -244,11 +241,9 @@ def _inside(scene: str, path: str, where: str) -> str:
 
 
 def _check_order(lines: list[tuple[str, FrameLine]]) -> None:
-    for (_, before), (where, after) in zip(lines, lines[1:], strict=False):
+    for (_, before), (where, after) in pairwise(lines):
         if after.timestamp_us <= before.timestamp_us:
-            what = (
-                f"key 'timestamp_us': {after.timestamp_us} is not later than {before.timestamp_us} of the line before"
-            )
+            what = f"key 'timestamp_us': {after.timestamp_us} is not later than {before.timestamp_us} before it"
             raise DataError(what, where=where)
         if after.index <= before.index:
             raise DataError(f"key 'index': {after.index} follows {before.index}", where=where)
@@ -261,20 +256,18 @@ def _classes(header: DatasetFile, config: FolderConfig, where: Path) -> tuple[tu
             raise ConfigError("the data set has no labels", where="dataset.class_map", remedy="remove class_map")
         return (), {}
     names = _raw_names(header, where)
-    ignore = set(header.labels.ignore)
+    ignore = dict.fromkeys(header.labels.ignore, IGNORE)
     if config.class_map is None:
-        kept = {raw: name for raw, name in names.items() if raw not in ignore}
-        classes = tuple(dict.fromkeys(kept.values()))
+        names = {raw: name for raw, name in names.items() if raw not in ignore}
+        classes = tuple(dict.fromkeys(names.values()))
         merged = {name: name for name in classes}
     else:
         classes, merged = tuple(config.class_map), _merged(config.class_map, names)
     if len(classes) > IGNORE:
-        raise DataError(
-            f"{len(classes)} classes, at most {IGNORE} fit", where=where, remedy="merge some with class_map"
-        )
+        raise DataError(f"{len(classes)} classes, at most {IGNORE} fit", where=where, remedy="merge with class_map")
     train_id = {name: index for index, name in enumerate(classes)}
     ids = {raw: train_id[merged[name]] if name in merged else IGNORE for raw, name in names.items()}
-    return classes, ids | dict.fromkeys(ignore, IGNORE)
+    return classes, ignore | ids
 
 
 def _raw_names(header: DatasetFile, where: Path) -> dict[int, str]:

@@ -3,15 +3,19 @@
 The format is described in docs/lima-folder.md.
 """
 
+import difflib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
 
-from lima_core.errors import DataError, did_you_mean
+from lima_core.errors import DataError
 from lima_core.types import Config
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Row = tuple[float, float, float, float]
 Matrix = tuple[Row, Row, Row, Row]
@@ -37,14 +41,14 @@ class LabelsFormat(Config):
 
     dtype: Literal["uint8", "uint16", "uint32", "int32"]
     classes: dict[str, Text]
-    ignore: list[int] = []
+    ignore: list[int] = Field(default=[])
 
 
 class Splits(Config):
     """Sequences by split; the others are in none."""
 
-    train: list[str] = []
-    val: list[str] = []
+    train: list[str] = Field(default=[])
+    val: list[str] = Field(default=[])
 
 
 class DatasetFile(Config):
@@ -94,7 +98,14 @@ class FrameLine(Config):
     points: Text
     labels: Text | None = None
     global_from_ego: Matrix | None = None
-    cameras: dict[str, ImageLine] = {}
+    cameras: dict[str, ImageLine] = Field(default={})
+
+
+_KEYS = {
+    key
+    for model in (PointsFormat, LabelsFormat, Splits, DatasetFile, CameraCalibration, Calibration, ImageLine, FrameLine)
+    for key in model.model_fields
+}
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
@@ -147,40 +158,22 @@ def _parse(text: str, model: type[Model], where: str) -> Model:
     except json.JSONDecodeError as error:
         raise DataError(f"is not JSON: {error}", where=where) from error
     except ValidationError as error:
-        raise _data_error(error.errors()[0], model, where) from error
+        raise _data_error(error.errors()[0], where) from error
 
 
-def _data_error(first: Any, model: type[Config], where: str) -> DataError:
+def _data_error(first: "ErrorDetails", where: str) -> DataError:
     """The first problem pydantic found, in one line."""
-    *parents, key = first["loc"]
     name = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        known = [key for key in _known_keys(model, parents) if key != "note"]
-        return DataError(f"unknown key {name!r}", where=where, remedy=did_you_mean(str(key), known))
+        near = difflib.get_close_matches(str(first["loc"][-1]), _KEYS, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else "see docs/lima-folder.md"
+        return DataError(f"unknown key {name!r}", where=where, remedy=remedy)
     if first["type"] == "missing":
         return DataError(f"key {name!r} is missing", where=where, remedy="see docs/lima-folder.md")
     message = first["msg"][0].lower() + first["msg"][1:]
     return DataError(f"key {name!r}: {message}, got {_shortened(first['input'])}", where=where)
 
 
-def _shortened(value: Any) -> str:
+def _shortened(value: object) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _known_keys(model: type[Config], parents: list[str | int]) -> list[str]:
-    """Keys of the model that the path ``parents`` leads to."""
-    schema = model.model_json_schema()
-    node: Any = schema
-    for parent in parents:
-        options = node.get("anyOf", [node])
-        node = next(option for option in options if option.get("type") != "null")
-        node = _resolved(node, schema)
-        node = node["properties"][parent] if "properties" in node else node["additionalProperties"]
-    options = node.get("anyOf", [node])
-    node = _resolved(next(option for option in options if option.get("type") != "null"), schema)
-    return list(node["properties"])
-
-
-def _resolved(node: Any, schema: Any) -> Any:
-    return schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
