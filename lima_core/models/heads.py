@@ -35,7 +35,7 @@ def build_head(
 ) -> nn.Module:
     """A fresh head from (V, in_channels) to (V, out_channels).
 
-    Weights and biases are uniform in +-1/sqrt(fan in), the default of ``nn.Linear``, as a function of ``seed`` and name.
+    Weights and biases are uniform in +-1/sqrt(fan in), the default of ``nn.Linear``, drawn from ``seed`` and name.
     """
     if isinstance(config, LinearHeadConfig):
         head = nn.Sequential(nn.Linear(in_channels, out_channels))

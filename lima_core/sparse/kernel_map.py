@@ -2,7 +2,7 @@
 
 Offset order, which is also the order of weights along K, x fastest:
 
-- odd kernel n: ``k = (dx + r) + n (dy + r) + n^2 (dz + r)`` with ``r = (n - 1) / 2``; output voxel v reads v + (dx, dy, dz);
+- odd kernel n: ``k = (dx + r) + n (dy + r) + n^2 (dz + r)`` with ``r = (n - 1) / 2``; voxel v reads v + (dx, dy, dz);
 - kernel 2 at stride 2: ``k = px + 2 py + 4 pz``, where p is the fine voxel minus twice its coarse voxel; the coarse
   voxel is floor(fine / 2), so negative coordinates need no shift.
 

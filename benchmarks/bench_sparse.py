@@ -1,0 +1,114 @@
+"""Sparse convolution: MinkUNet-34 and a small net, forward and backward, and the layers at their widths.
+
+``python -m benchmarks.bench_sparse [--threads 2]`` prints medians; ``pytest benchmarks/bench_sparse.py`` runs the same
+functions once each, as a test that they still run.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lima_core.geometry.voxels import CartesianGrid, unique_voxels, voxel_coords
+from lima_core.models import build_backbone
+from lima_core.models.minkunet import MinkUNetConfig
+from lima_core.seeds import torch_rng
+from lima_core.sparse.engine_native import convolve
+from lima_core.sparse.kernel_map import down_map, sort_keys, submanifold_map
+from lima_core.sparse.tensor import SparseTensor
+
+SMALL = MinkUNetConfig(
+    stem=16,
+    encoder_widths=(16, 32, 64, 128),
+    encoder_blocks=(1, 1, 1, 1),
+    decoder_widths=(128, 64, 32, 32),
+    decoder_blocks=(1, 1, 1, 1),
+)
+
+
+def street_voxels(size_m: float, num_columns: int = 1086) -> Tensor:
+    """(V, 4) int32 voxels that a 32-beam scan of a street with house fronts and 60 posts occupies."""
+    azimuth = torch.arange(num_columns) * (2 * math.pi / num_columns)
+    elevation = torch.deg2rad(torch.linspace(-30.7, 10.7, 32))[:, None]
+    direction = torch.stack(torch.broadcast_tensors(azimuth.cos(), azimuth.sin(), elevation.tan()), dim=-1)
+    rng = torch_rng(0, "street")
+    ground = -1.8 / direction[..., 2].clamp(max=-1e-3)
+    fronts = 11.0 / direction[..., 1].abs().clamp(min=0.15)
+    posts = (torch.rand(60, 2, generator=rng) - 0.5) * torch.tensor([60.0, 20.0])
+    along = posts @ direction[0, :, :2].T  # (60, columns), distance to a post along the beam
+    beside = (posts.pow(2).sum(1, keepdim=True) - along.pow(2)).clamp(min=0).sqrt()
+    hit = torch.where((along > 1.5) & (beside < 0.6), along, torch.inf).amin(0)
+    reach = torch.minimum(torch.minimum(ground, fronts), hit)
+    noise = 0.02 * torch.randn(reach.shape, generator=rng)
+    points = (direction * (reach + noise)[..., None])[reach < 70.0]
+    cells = voxel_coords(points, CartesianGrid(size_m=(size_m,) * 3))
+    return unique_voxels(torch.nn.functional.pad(cells, (1, 0)))[0]
+
+
+def median_ms(work: Callable[[], object], passes: int) -> float:
+    """Median time of ``work`` in milliseconds, after one pass that does not count."""
+    times = []
+    for _ in range(passes + 1):
+        started = time.perf_counter()
+        work()
+        times.append(1e3 * (time.perf_counter() - started))
+    return statistics.median(times[1:])
+
+
+def step(network: nn.Module, coords: Tensor, *, bf16: bool = False) -> None:
+    """One forward and backward pass, kernel maps included."""
+    features = torch.randn(len(coords), 4, generator=torch_rng(0, "features"))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        out = network(SparseTensor(features, coords))
+    out.features.float().square().mean().backward()
+    network.zero_grad(set_to_none=True)
+
+
+def build_maps(coords: Tensor, num_levels: int = 5) -> None:
+    """All kernel maps of a U-Net, with the orders in which their rows are summed."""
+    for _ in range(num_levels):
+        submanifold = submanifold_map(sort_keys(coords), 3)
+        coords, down = down_map(coords)
+        for pairs in (submanifold, down):
+            pairs.by_target()
+            pairs.by_source()
+
+
+def layer(coords: Tensor, channels: int) -> None:
+    """Forward and backward of one 3^3 convolution, its map included."""
+    features = torch.randn(len(coords), channels, requires_grad=True)
+    weight = torch.randn(27, channels, channels, requires_grad=True)
+    convolve(features, weight, submanifold_map(sort_keys(coords), 3)).sum().backward()
+
+
+def test_small_network_runs() -> None:
+    step(build_backbone(SMALL, in_channels=4), street_voxels(0.4))
+
+
+def test_maps_and_layer_run() -> None:
+    build_maps(street_voxels(0.4))
+    layer(street_voxels(0.4), 8)
+
+
+def main() -> None:
+    """Prints one line per measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--passes", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for title, config, size_m in (("MinkUNet-34", MinkUNetConfig(), 0.1), ("small net", SMALL, 0.2)):
+        coords, network = street_voxels(size_m), build_backbone(config, in_channels=4)
+        print(f"{title}, {len(coords)} voxels, {arguments.threads} threads")
+        print(f"  maps          {median_ms(lambda c=coords: build_maps(c), arguments.passes):8.1f} ms")
+        for bf16 in (False, True):
+            spent = median_ms(lambda n=network, c=coords, b=bf16: step(n, c, bf16=b), arguments.passes)
+            print(f"  step {'bf16' if bf16 else 'fp32'}     {spent:8.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
