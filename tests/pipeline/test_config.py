@@ -89,7 +89,7 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
             "x.yaml: runs.0.split: 'trian' is not known; did you mean 'train'? known: train, val",
         ),
         ("limit: {lrr: 1}", "x.yaml: limit.lrr: unknown key; did you mean 'lr'? known: lr, size_m, teacher"),
-        ("stage: {size_m: [1.0]}", "x.yaml: stage.size_m.1: missing; this key is required"),
+        ("stage: {size_m: [1.0, 2.0]}", "x.yaml: stage.size_m.2: missing; this entry is required"),
         ("- 1", "x.yaml: holds a list, not a mapping; write 'key: value' lines"),
         ("root: a\nroot: b", "x.yaml: line 2: 'root' is given twice; remove one"),
     ],
