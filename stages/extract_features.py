@@ -1,0 +1,233 @@
+"""extract-features: images -> FeatureStore. The frozen teacher looks at every image once, ever."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+
+from lima_core import types
+from lima_core.datasets import dataset_config, open_dataset
+from lima_core.datasets.adapter import Dataset
+from lima_core.errors import ConfigError, DataError, UserError
+from lima_core.parallel import PartsProgress
+from lima_core.stores.codec import Codec, bytes_per_frame
+from lima_core.stores.feature_store import (
+    FeatureFacts,
+    FeatureStore,
+    create_store,
+    finish_store,
+    has_scene,
+    write_scene,
+)
+from lima_core.stores.frame_index import FrameIndex
+from lima_core.teachers import FilterbankConfig, Teacher, TeacherConfig, build_teacher
+from lima_core.types import Camera, Frame, Resources
+from lima_core.whole import appears_whole
+
+VERSION = 1
+TEACHER_STATE = "teacher.safetensors"
+
+
+class Config(types.Config):
+    """What is stored."""
+
+    teacher: TeacherConfig = FilterbankConfig()
+    image_size_px: tuple[int, int] = (224, 448)
+    """Height and width that the teacher sees, multiples of its patch; every image is resized to it."""
+    splits: tuple[Literal["train", "val", "none"], ...] = ("train",)
+    """Scenes with a frame in one of these; distillation reads train only."""
+    codec: Codec = "int8"
+    fit_images: int = Field(default=64, ge=1)
+    """Evenly spaced images of the train split for teachers that are fitted (filterbank)."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the stage reads."""
+
+    raw: Path
+    index: Path
+
+
+def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
+    """Writes the store scene by scene; scenes that an earlier, killed run completed are kept.
+
+    Raises:
+        ConfigError: the image size is not a multiple of the patch, or no scene is in the splits.
+        DataError: an image is missing, truncated or of another size than its calibration says.
+    """
+    index = FrameIndex.open(inputs.index)
+    dataset = open_dataset(dataset_config(index.dataset), inputs.raw)
+    teacher = build_teacher(config.teacher, resources.device)
+    facts = feature_facts(config, teacher, index)
+    create_store(out, facts)
+    prepare_teacher(config, teacher, dataset, index, out)
+    missing = [scene for scene in facts.scenes if not has_scene(out, scene)]
+    with PartsProgress("extract-features", len(missing)) as progress:
+        for scene in missing:
+            write_features(facts, teacher, dataset, index.frames(scene), out, resources.workers)
+            progress.advance()
+    return summary(finish_store(out))
+
+
+def feature_facts(config: Config, teacher: Teacher, index: FrameIndex) -> FeatureFacts:
+    """Everything that is known before an image is read."""
+    chosen = {scene for split in config.splits for scene in index.scenes(split)}
+    if not chosen:
+        splits = sorted({frame.split for frame in index.frames()})
+        raise ConfigError(f"no scene in {config.splits}, the index has {splits}", where="extract-features.splits")
+    return FeatureFacts(
+        channels=teacher.channels,
+        patch_px=teacher.patch_px,
+        image_size_px=config.image_size_px,
+        grid=patch_grid(config.image_size_px, teacher.patch_px),
+        codec=config.codec,
+        teacher=teacher.identity,
+        cameras=index.facts.cameras,
+        scenes=tuple(scene for scene in index.scenes() if scene in chosen),
+    )
+
+
+def patch_grid(image_size_px: tuple[int, int], patch_px: int) -> tuple[int, int]:
+    """Rows and columns of patches.
+
+    Raises:
+        ConfigError: the size is not a positive multiple of the patch; names the nearest sizes that are.
+    """
+    if any(size <= 0 or size % patch_px for size in image_size_px):
+        below = [max(size // patch_px, 1) * patch_px for size in image_size_px]
+        above = [max(-(-size // patch_px), 1) * patch_px for size in image_size_px]
+        raise ConfigError(
+            f"{list(image_size_px)} is not a multiple of the teacher's patch of {patch_px} px",
+            where="extract-features.image_size_px",
+            remedy=f"the nearest sizes are {below} and {above}",
+        )
+    return image_size_px[0] // patch_px, image_size_px[1] // patch_px
+
+
+def prepare_teacher(config: Config, teacher: Teacher, dataset: Dataset, index: FrameIndex, out: Path) -> None:
+    """Fits the teacher, or takes what an earlier, killed run of this artifact fitted; nothing for a network."""
+    path = out / TEACHER_STATE
+    if path.exists():
+        teacher.load_state(load_file(path))
+        return
+    sample = FitSample(dataset, fit_sample(index, config.fit_images), config.image_size_px)
+    teacher.fit(sample)
+    if state := teacher.state():
+        with appears_whole(path) as partial_path:
+            save_file(state, partial_path)
+
+
+def fit_sample(index: FrameIndex, num_images: int) -> list[tuple[Frame, Camera]]:
+    """Evenly spaced images of the train split, over frames and cameras.
+
+    Raises:
+        DataError: the train split has no image.
+    """
+    images = [(frame, camera) for frame in index.frames(split="train") for camera in frame.cameras if camera]
+    if not images:
+        raise DataError("the train split has no image to learn from", where=f"data set {index.facts.name}")
+    count = min(num_images, len(images))
+    return [images[(2 * i + 1) * len(images) // (2 * count)] for i in range(count)]
+
+
+class FitSample(Sequence[torch.Tensor]):
+    """Images that are read when they are asked for, (3, H, W) float32 in [0, 1]."""
+
+    def __init__(self, dataset: Dataset, sample: list[tuple[Frame, Camera]], size_px: tuple[int, int]) -> None:
+        self.dataset, self.sample, self.size_px = dataset, sample, size_px
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    def __getitem__(self, position: int) -> torch.Tensor:
+        frame, camera = self.sample[position]
+        return to_tensor(load_image(self.dataset, frame, camera, self.size_px)[None])[0]
+
+
+def write_features(
+    facts: FeatureFacts, teacher: Teacher, dataset: Dataset, frames: Sequence[Frame], out: Path, workers: int
+) -> None:
+    """Encodes and writes one scene; row i of its arrays is the frame of index i."""
+    assert [frame.index for frame in frames] == list(range(len(frames))), frames[0].scene
+    load = partial(load_images, dataset, size_px=facts.image_size_px)
+    with write_scene(out, facts, frames[0].scene, len(frames)) as writer:
+        for frame, images in zip(frames, read_ahead(load, frames, workers), strict=True):
+            has_image = np.array([camera is not None for camera in frame.cameras])
+            features = np.zeros((len(has_image), *facts.grid, facts.channels), np.float32)
+            if len(images):
+                features[has_image] = teacher.encode(to_tensor(images)).cpu().numpy()
+            writer.append(features, has_image, frame.token)
+
+
+def load_images(dataset: Dataset, frame: Frame, size_px: tuple[int, int]) -> np.ndarray:
+    """Images of the cameras that have one, (cameras, H, W, 3) uint8, in rig order."""
+    images = [load_image(dataset, frame, camera, size_px) for camera in frame.cameras if camera]
+    return np.stack(images) if images else np.empty((0, *size_px, 3), np.uint8)
+
+
+def load_image(dataset: Dataset, frame: Frame, camera: Camera, size_px: tuple[int, int]) -> np.ndarray:
+    """One image at the teacher's size, (H, W, 3) uint8; resized with a triangle filter as wide as the reduction.
+
+    Raises:
+        DataError: the image cannot be read; names file, frame and camera.
+    """
+    try:
+        image = Image.fromarray(dataset.load_image(camera))
+    except UserError as error:
+        where = f"frame {frame.token} of scene {frame.scene}, camera {camera.name}"
+        remedy = "or leave the frame out and rebuild the index"
+        raise DataError(str(error), where=where, remedy=remedy) from error
+    height, width = size_px
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """(B, 3, H, W) float32 in [0, 1] of (B, H, W, 3) uint8."""
+    return torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float().div_(255)
+
+
+def read_ahead(load: Callable[[Frame], np.ndarray], frames: Sequence[Frame], workers: int) -> Iterator[np.ndarray]:
+    """Results of ``load`` in order, read by ``workers`` threads up to twice as many frames ahead; 0: on demand."""
+    if workers <= 0:
+        yield from map(load, frames)
+        return
+    waiting, pending = iter(frames), deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="images") as threads:
+        try:
+            pending.extend(threads.submit(load, frame) for frame in islice(waiting, 2 * workers))
+            while pending:
+                images = pending.popleft().result()
+                pending.extend(threads.submit(load, frame) for frame in islice(waiting, 1))
+                yield images
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+def summary(store: FeatureStore) -> dict[str, Any]:
+    """What ``lima show`` prints."""
+    facts, scenes = store.facts, [store.summary(scene) for scene in store.scenes()]
+    num_frames = sum(scene.num_frames for scene in scenes)
+    frame_bytes = bytes_per_frame(facts.channels, facts.grid, len(facts.cameras), facts.codec)
+    return {
+        "teacher": facts.teacher,
+        "channels": facts.channels,
+        "grid": list(facts.grid),
+        "codec": facts.codec,
+        "fidelity": asdict(store.fidelity()),
+        "num_scenes": len(scenes),
+        "num_frames": num_frames,
+        "num_images": sum(scene.num_images for scene in scenes),
+        "num_missing_images": sum(scene.num_missing_images for scene in scenes),
+        "feature_bytes": num_frames * frame_bytes,
+    }
