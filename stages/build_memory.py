@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
-from lima_core.datasets import open_dataset, parse_dataset_config
+from lima_core import types
+from lima_core.datasets import dataset_config, open_dataset
 from lima_core.geometry import se3
 from lima_core.geometry.camera import project
 from lima_core.memory.cross_view import References, aggregate
@@ -17,7 +18,6 @@ from lima_core.memory.voxel_keys import voxel_keys
 from lima_core.parallel import map_parts
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import FOLDER, MemoryBank, SceneWriter
-from lima_core import types
 from lima_core.types import Resources
 from lima_core.whole import appears_whole
 
@@ -31,6 +31,8 @@ class Config(types.Config):
     """Length of the window in key frames, the current one among them; 1 switches long-term propagation off."""
     voxel_size_m: float = Field(0.1, gt=0)
     """Edge of the voxels in which observations are pooled."""
+    splits: tuple[Literal["train", "val", "none"], ...] = ("train",)
+    """Scenes with a frame in one of these; the same as extract-features needs."""
     references: References = "merged"
     """``merged``: one reference per voxel, frame and camera; ``points``: one per point and camera, exact, larger."""
 
@@ -47,17 +49,19 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     """Writes the bank scene by scene; scenes that an earlier, killed run completed are kept."""
     index = FrameIndex.open(inputs.index)
     MemoryBank.create(out, config.frames, config.voxel_size_m, index.facts.cameras)
-    missing = [scene for scene in index.scenes() if not (out / FOLDER / scene).exists()]
+    scenes = [scene for scene in index.scenes() if any(scene in index.scenes(split) for split in config.splits)]
+    missing = [scene for scene in scenes if not (out / FOLDER / scene).exists()]
     map_parts(partial(build_scene, config, inputs, out), missing, resources.workers, "build-memory")
     bank = MemoryBank.open(out)
     parts = [Quality.from_json(bank.attributes(scene)["quality"]) for scene in bank.scenes()]
-    return summary(Quality.total(parts, config.frames), out, len(index.frames()))
+    num_frames = sum(bank.attributes(scene)["num_frames"] for scene in bank.scenes())
+    return summary(Quality.total(parts, config.frames), out, num_frames)
 
 
 def build_scene(config: Config, inputs: Inputs, out: Path, scene: str) -> None:
     """Builds the banks of one scene's frames, oldest first."""
     index = FrameIndex.open(inputs.index)
-    dataset = open_dataset(parse_dataset_config(index.dataset), inputs.raw)
+    dataset = open_dataset(dataset_config(index.dataset), inputs.raw)
     frames = index.frames(scene)
     scene_from_global = se3.invert(frames[0].global_from_lidar)
     window, quality = Window(config.frames), Quality.empty(config.frames)

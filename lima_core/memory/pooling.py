@@ -1,4 +1,4 @@
-"""From references to targets: ONE weighted ``embedding_bag`` over the patch table of the window, on the training device.
+"""From references to targets: ONE weighted ``embedding_bag`` over the patch table of the window, on the device.
 
 The target of a voxel is the mean over its frames of the mean over that frame's cameras of the unit-length patch
 features that its references point at, read bilinearly in the patch grid; then unit length. Reading bilinearly in the
@@ -6,12 +6,16 @@ grid equals upsampling the grid by the patch size with ``align_corners`` and rea
 and ScaLR do, without ever making the upsampled map.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from lima_core.stores.memory_bank import FrameBank
 
 CrossView = Literal["mean", "points", "first"]
 """How the cameras of one frame share a voxel: equally; by their number of points; or only the first in rig order
@@ -57,7 +61,12 @@ def bilinear_patches(u: Tensor, v: Tensor, grid: tuple[int, int], patch_px: int)
     (row, row_next, row_part), (column, column_next, column_part) = (
         _grid_position(fraction, size, patch_px) for fraction, size in ((v, grid[0]), (u, grid[1]))
     )
-    patches = [row * grid[1] + column, row * grid[1] + column_next, row_next * grid[1] + column, row_next * grid[1] + column_next]
+    patches = [
+        row * grid[1] + column,
+        row * grid[1] + column_next,
+        row_next * grid[1] + column,
+        row_next * grid[1] + column_next,
+    ]
     weights = [
         (1 - row_part) * (1 - column_part),
         (1 - row_part) * column_part,
@@ -138,3 +147,31 @@ def pool(
         rows.flatten(), functional.normalize(patches, dim=1), starts, mode="sum", per_sample_weights=weights.flatten()
     )
     return functional.normalize(mean, dim=1)
+
+
+def to_references(banks: Sequence[FrameBank], frames_in_table: Sequence[int], num_cameras: int) -> References:
+    """Joins the banks of a batch; their patch tables lie behind each other in the same order.
+
+    Args:
+        banks: one per memory of the batch.
+        frames_in_table: frames of each memory's patch table, of which the last is the bank's own frame.
+        num_cameras: images per frame.
+    """
+    first_frame = np.cumsum([0, *frames_in_table])[:-1]
+    image = [
+        (start + frames - 1 - bank.age.astype(np.int64)) * num_cameras + bank.camera
+        for bank, start, frames in zip(banks, first_frame, frames_in_table, strict=True)
+    ]
+
+    def joined(column: str, dtype: type) -> np.ndarray:
+        return np.concatenate([getattr(bank, column).astype(dtype) for bank in banks])
+
+    return References(
+        num_references=torch.from_numpy(joined("num_references", np.int64)),
+        age=torch.from_numpy(joined("age", np.int64)),
+        camera=torch.from_numpy(joined("camera", np.int64)),
+        image=torch.from_numpy(np.concatenate(image)),
+        u=torch.from_numpy(joined("u", np.float32) / np.float32(65535)),
+        v=torch.from_numpy(joined("v", np.float32) / np.float32(65535)),
+        num_points=torch.from_numpy(joined("num_points", np.float32)),
+    )

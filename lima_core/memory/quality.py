@@ -60,6 +60,8 @@ class Quality:
             self.taught_points += np.bincount(youngest[taught], minlength=frames)
         if point_class is not None:
             for kind, truth in truths.items():
+                if (truth == IGNORE).all():
+                    continue
                 judged, pure = count_pure_pairs(bank, point_class, truth)
                 self.judged[kind] += np.bincount(bank.age, weights=judged, minlength=frames).astype(np.int64)
                 self.pure[kind] += np.bincount(bank.age, weights=pure, minlength=frames).astype(np.int64)

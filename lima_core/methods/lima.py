@@ -1,0 +1,65 @@
+"""LiMA: distil a pose-aligned memory of image features into a LiDAR network, point by point.
+
+    targets = pool(patches of the window, references of the bank)        cross-view aggregation, long-term propagation
+    loss    = mean | unit(head(backbone(voxels))[point]) - targets[point] |   over taught points, scans mixed by regions
+
+``frames: 1`` with ``cross_view: first`` and ``cross_sequence.regions: none`` is the ScaLR-like base.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from lima_core.loading.pretrain import Memory, PretrainBatch
+from lima_core.memory.cross_sequence import CrossSequenceConfig
+from lima_core.memory.pooling import CrossView, pool, to_references
+from lima_core.methods.losses import unit_distance
+from lima_core.models.heads import HeadConfig, LinearHeadConfig, build_head
+from lima_core.sparse.tensor import SparseTensor
+from lima_core.stores.feature_store import FeatureFacts
+from lima_core.types import Config
+
+
+class LimaConfig(Config):
+    """The three mechanisms, each of which can be switched off, and the student's head."""
+
+    name: Literal["lima"] = "lima"
+    frames: int | None = Field(None, ge=1)
+    """Window in key frames, the current one among them; null: the whole window of the bank; 1: no propagation."""
+    cross_view: CrossView = "mean"
+    """How the cameras of one frame share a voxel; ``first``: no cross-view aggregation."""
+    cross_sequence: CrossSequenceConfig = CrossSequenceConfig()
+    """Mixing of scans of different sequences; ``regions: none``: no cross-sequence alignment."""
+    head: HeadConfig = LinearHeadConfig()
+
+
+class Lima(nn.Module):
+    """Student: backbone, and a head into the teacher's space."""
+
+    def __init__(self, config: LimaConfig, backbone: nn.Module, facts: FeatureFacts, seed: int) -> None:
+        super().__init__()
+        self.config, self.facts = config, facts
+        self.backbone = backbone
+        self.head = build_head(config.head, backbone.out_channels, facts.channels, seed)
+
+    def forward(self, coords: Tensor, features: Tensor) -> Tensor:
+        """(V, teacher channels) of the voxels ``coords`` (V, 4) int32 with ``features`` (V, in_channels) float32."""
+        return self.head(self.backbone(SparseTensor(features, coords)).features)
+
+    @torch.no_grad()
+    def targets(self, memories: tuple[Memory, ...], device: torch.device) -> Tensor:
+        """(T, C) float32 of unit length: what the memories teach."""
+        patches = torch.cat([memory.patches.table(device) for memory in memories])
+        frames = [len(memory.patches.codes) for memory in memories]
+        references = to_references([memory.bank for memory in memories], frames, len(self.facts.cameras)).to(device)
+        with torch.autocast(device.type, enabled=False):
+            return pool(patches, references, self.facts.grid, self.facts.patch_px, self.config.cross_view)
+
+    def loss(self, batch: PretrainBatch) -> tuple[Tensor, dict[str, float]]:
+        """Mean distance over the taught points of the batch, and how many points that is."""
+        targets = self.targets(batch.memories, batch.features.device)
+        student = self(batch.coords, batch.features)
+        distance = unit_distance(student[batch.taught_voxel], targets[batch.taught_target])
+        return distance, {"taught_points": float(len(batch.taught_voxel))}

@@ -1,0 +1,108 @@
+"""distill: features, memory and points -> Checkpoint: a LiDAR backbone that predicts what the images' memory says."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lima_core import types
+from lima_core.datasets import dataset_config, open_dataset
+from lima_core.errors import ConfigError
+from lima_core.geometry.voxels import CylindricalGrid, VoxelGridConfig
+from lima_core.loading.augment import AugmentConfig
+from lima_core.loading.pretrain import PretrainSource
+from lima_core.loading.segmentation import IN_CHANNELS
+from lima_core.memory.cross_sequence import split_regions
+from lima_core.methods import MethodConfig, build_method
+from lima_core.methods.lima import Lima, LimaConfig
+from lima_core.models import BackboneConfig, build_backbone
+from lima_core.models.minkunet import MinkUNetConfig
+from lima_core.stores.feature_store import FeatureStore
+from lima_core.stores.frame_index import FrameIndex
+from lima_core.stores.memory_bank import MemoryBank
+from lima_core.training.checkpoint import save_weights
+from lima_core.training.loop import FitConfig, finish, fit
+from lima_core.types import Resources
+
+VERSION = 1
+
+
+class Config(types.Config):
+    """Who is taught, by which method, for how long; defaults are the paper's student with SuperFlow's schedule."""
+
+    method: MethodConfig = LimaConfig()
+    backbone: BackboneConfig = MinkUNetConfig()
+    voxels: VoxelGridConfig = CylindricalGrid()
+    augment: AugmentConfig | None = AugmentConfig()
+    fit: FitConfig = FitConfig(epochs=50, batch_size=32)
+    splits: tuple[Literal["train", "val", "none"], ...] = ("train",)
+    """Frames that are learned from; no label is ever read."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the stage reads."""
+
+    raw: Path
+    index: Path
+    extract_features: Path
+    build_memory: Path
+
+
+def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
+    """Trains the student and writes ``backbone`` and ``head``; continues where a killed run stopped.
+
+    Raises:
+        ConfigError: no frame in the splits, a longer window than the bank's, or mixing with a single scene.
+    """
+    index = FrameIndex.open(inputs.index)
+    store = FeatureStore.open(inputs.extract_features)
+    source = pretrain_source(config, inputs, index, store)
+    backbone = build_backbone(config.backbone, IN_CHANNELS, resources.engine, config.seed)
+    student = build_method(config.method, backbone, store.facts, config.seed)
+    result = fit(student, student.loss, source, config.fit, out, resources, config.seed, "distill")
+    save_student(config, student, index, out)
+    finish(out)
+    return {
+        **asdict(result),
+        "teacher": store.facts.teacher,
+        "window": source.window,
+        "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
+    }
+
+
+def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, store: FeatureStore) -> PretrainSource:
+    """The frames to learn from, with their memories."""
+    frames = tuple(frame for frame in index.frames() if frame.split in config.splits)
+    if not frames:
+        raise ConfigError(f"no frame in the splits {list(config.splits)}", where="distill.splits")
+    bank = MemoryBank.open(inputs.build_memory)
+    mixing = config.method.cross_sequence
+    return PretrainSource(
+        dataset=open_dataset(dataset_config(index.dataset), inputs.raw),
+        frames=frames,
+        bank=bank,
+        store=store,
+        window=config.method.frames or bank.frames,
+        grid=config.voxels,
+        augment=config.augment,
+        seed=config.seed,
+        mix_probability=0.0 if mixing.regions == "none" else mixing.probability,
+        split_regions=lambda xyz_a, xyz_b, rng: split_regions(mixing, xyz_a, xyz_b, rng),
+    )
+
+
+def save_student(config: Config, student: Lima, index: FrameIndex, out: Path) -> None:
+    """Writes the backbone with all that a downstream stage must know, and the head beside it."""
+    facts = {
+        "method": config.method.name,
+        "teacher": student.facts.teacher,
+        "in_channels": IN_CHANNELS,
+        "voxels": config.voxels.model_dump(mode="json"),
+        "backbone": config.backbone.model_dump(mode="json"),
+        "intensity_max": index.facts.intensity_max,
+        "dataset": index.facts.name,
+    }
+    save_weights(out / "backbone", student.backbone, {"kind": "backbone", **facts})
+    head = {"kind": "head", "head": config.method.head.model_dump(mode="json"), "channels": student.facts.channels}
+    save_weights(out / "head", student.head, head)
