@@ -85,8 +85,8 @@ def validate(data: dict[str, Any], model: type[Model], where: object) -> Model:
 def override(config: Model, assignments: Iterable[str]) -> Model:
     """``config`` with ``a.b=c`` applied in order; values are YAML.
 
-    An index picks from a list: ``downstream.0.ratio=0.1``.  Setting ``x.name`` to another family member starts from that
-    member's defaults.
+    An index picks from a list: ``downstream.0.ratio=0.1``.  Setting ``x.name`` to another member of its family starts
+    from that member's defaults.
 
     Raises:
         ConfigError: not of the form ``a.b=c``, an unknown field, or a value that does not fit.

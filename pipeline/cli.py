@@ -1,0 +1,273 @@
+"""The command line.  Everything heavy is imported inside the commands, so that help and doctor answer at once."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lima_core.errors import ConfigError, StoreError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from pipeline.node import Node
+
+DEMO = Path(__file__).parent / "demo.yaml"
+NO_CONFIG = "no config given: using the synthetic world (configs/demo.yaml)"
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="LiMA: staged image-to-LiDAR distillation.  Without a config, everything runs on a synthetic world.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+ConfigArgument = Annotated[Path | None, typer.Argument(help="An experiment, a YAML file.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="An experiment, a YAML file.")]
+Work = Annotated[Path, typer.Option(help="Folder of all artifacts.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Sets a config field; may be repeated.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")]
+Engine = Annotated[str, typer.Option(help="Sparse engine: auto, native, ...")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes over scenes and loader threads; 0 works in this process.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run that builds the same artifact.")]
+Seed = Annotated[int | None, typer.Option(help="Sets seeds to this one.")]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Entry point: 0 done, 2 the user's error in one line, 130 interrupted, 1 a bug of ours with its traceback."""
+    try:
+        app(args=words)
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"lima: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+@app.command("stage")
+def stage_command(
+    name: Annotated[str, typer.Argument(help="The stage, e.g. extract-features; what it needs is built first.")],
+    config: ConfigOption = None,
+    overrides: Set = None,
+    work: Work = Path("work"),
+    device: Device = "auto",
+    engine: Engine = "auto",
+    workers: Workers = 0,
+    wait: Wait = False,
+    seed: Seed = None,
+    frames: Annotated[int | None, typer.Option(help="Window of the memory bank, key frames.")] = None,
+    method: Annotated[str | None, typer.Option(help="Distillation method.")] = None,
+    task: Annotated[str | None, typer.Option(help="Downstream task: seg.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Share of labels, e.g. 0.01.")] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Train the head alone on a frozen backbone.")] = False,
+    init: Annotated[str | None, typer.Option(help="pretrained (default) or random.")] = None,
+) -> None:
+    """Build one stage, and whatever upstream of it is missing."""
+    from pipeline.shorthands import assignments
+
+    _set_threads(workers)
+    flow = _flow()
+    if name not in flow.STAGES:
+        raise ConfigError(f"unknown stage {name!r}", where="lima stage", remedy=did_you_mean(name, flow.STAGES))
+    flags = {"frames": frames, "method": method, "task": task, "ratio": ratio, "probe": probe or None, "init": init}
+    nodes = _nodes(flow, config, [*assignments(name, seed=seed, **flags), *(overrides or [])])
+    targets = _targets(nodes, name)
+    _build(targets, work, device, engine, workers, wait)
+    _print_scores(targets, work)
+
+
+@app.command("run")
+def run_command(
+    config: ConfigArgument = None,
+    overrides: Set = None,
+    work: Work = Path("work"),
+    device: Device = "auto",
+    engine: Engine = "auto",
+    workers: Workers = 0,
+    wait: Wait = False,
+    seed: Seed = None,
+) -> None:
+    """Build everything of an experiment, up to the report."""
+    from pipeline.shorthands import assignments
+
+    _set_threads(workers)
+    nodes = _nodes(_flow(), config, [*assignments(None, seed=seed), *(overrides or [])])
+    _build(nodes, work, device, engine, workers, wait)
+    _print_scores(nodes, work)
+    _print_report(nodes, work)
+
+
+@app.command("report")
+def report_command(
+    config: ConfigArgument = None,
+    overrides: Set = None,
+    work: Work = Path("work"),
+    device: Device = "auto",
+    engine: Engine = "auto",
+    workers: Workers = 0,
+    wait: Wait = False,
+) -> None:
+    """Build the report, and whatever upstream of it is missing."""
+    _set_threads(workers)
+    targets = _targets(_nodes(_flow(), config, overrides or []), "report")
+    _build(targets, work, device, engine, workers, wait)
+    _print_report(targets, work)
+
+
+@app.command("plan")
+def plan_command(config: ConfigArgument = None, overrides: Set = None, work: Work = Path("work")) -> None:
+    """Say what a run would do and why, and what it would cost; build nothing."""
+    from pipeline.estimate import estimates, plan_text
+    from pipeline.planning import plan
+
+    steps = plan(_nodes(_flow(), config, overrides or []), work)
+    costs = estimates(steps, work)
+    print(plan_text(steps, costs, work))
+
+
+@app.command("show")
+def show_command(
+    artifact: Annotated[str, typer.Argument(help="A path, a folder's name or its beginning, or a node's name.")],
+    work: Work = Path("work"),
+) -> None:
+    """Print what an artifact is, what came out and where it comes from."""
+    from pipeline import manifest
+    from pipeline.text import manifest_text
+
+    path = _find_artifact(artifact, work)
+    print(manifest_text(path, manifest.read(path)))
+
+
+@app.command("doctor")
+def doctor_command(work: Work = Path("work")) -> None:
+    """Say what this machine has, what is missing, and how to get it."""
+    from pipeline.doctor import report
+
+    lines, healthy = report(work, os.environ)
+    print("\n".join(lines))
+    if not healthy:
+        raise typer.Exit(2)
+
+
+@app.command("clean")
+def clean_command(
+    config: ConfigArgument = None,
+    overrides: Set = None,
+    work: Work = Path("work"),
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
+) -> None:
+    """List artifacts and half-built ones that are not this experiment's, and remove them with --yes."""
+    from pipeline import disk
+    from pipeline.cleaning import leftovers, removed
+
+    found = leftovers(_nodes(_flow(), config, overrides or []), work)
+    freed = 0
+    for leftover in found:
+        word = leftover.kind
+        if yes:
+            word = "removed" if removed(leftover) else "in use, kept"
+            freed += leftover.num_bytes if word == "removed" else 0
+        print(f"{word:<12}  {disk.size(leftover.num_bytes):>8}  {leftover.path.name}")
+    if not found:
+        print(f"nothing to clean in {work}")
+    elif yes:
+        print(f"{disk.size(freed)} freed")
+    else:
+        print(f"{disk.size(sum(item.num_bytes for item in found))} in {len(found)} folders; --yes removes them")
+
+
+def _flow() -> ModuleType:
+    from pipeline import graph
+
+    return graph
+
+
+def _nodes(flow: ModuleType, path: Path | None, overrides: Sequence[str]) -> "list[Node]":
+    """The nodes of an experiment file, or of the demo, which is said."""
+    from pipeline.config import load
+
+    if path is None:
+        print(NO_CONFIG, flush=True)
+    return list(flow.build(load(path or DEMO, flow.Experiment, overrides)))
+
+
+def _targets(nodes: "Sequence[Node]", stage: str) -> "list[Node]":
+    """The nodes of a stage; for finetune the evaluations of what it trains, for a score is what one wants to see."""
+    chosen = [node for node in nodes if node.kind == stage]
+    if not chosen:
+        known = did_you_mean(stage, {node.kind for node in nodes})
+        raise ConfigError(f"this experiment has no stage {stage!r}", where="lima stage", remedy=known)
+    if stage != "finetune":
+        return chosen
+    return [
+        node for node in nodes if node.kind == "evaluate" and any(read in chosen for read in node.upstream)
+    ] or chosen
+
+
+def _build(targets: "Sequence[Node]", work: Path, device: str, engine: str, workers: int, wait: bool) -> None:
+    from pipeline.disk import told_in_one_line
+    from pipeline.hardware import resources
+    from pipeline.planning import plan
+    from pipeline.runner import run
+
+    with told_in_one_line(work):
+        missing = [step.node for step in plan(targets, work) if step.state != "cached" and step.node not in targets]
+    if missing:
+        print(f"upstream to build first: {', '.join(node.name for node in missing)}", flush=True)
+    try:
+        run(targets, work, resources(device, engine, workers), wait=wait, say=_say)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _print_scores(nodes: "Sequence[Node]", work: Path) -> None:
+    """One line per evaluation, best read as a table."""
+    from pipeline import manifest
+    from pipeline.runner import highlights
+
+    scored = [node for node in nodes if node.kind == "evaluate"]
+    width = max((len(node.name) for node in scored), default=0)
+    for node in scored:
+        print(f"{node.name:<{width}}  {highlights(manifest.read(node.path(work)).summary)}")
+
+
+def _print_report(nodes: "Sequence[Node]", work: Path) -> None:
+    for node in nodes:
+        if node.kind == "report":
+            print(f"report: {node.path(work) / 'report.html'}")
+
+
+def _find_artifact(text: str, work: Path) -> Path:
+    """The artifact that ``text`` means; of several the newest."""
+    from pipeline.planning import artifacts
+
+    if (Path(text) / "manifest.json").is_file() or "/" in text:
+        return Path(text)
+    found: list[tuple[Path, Any]] = list(artifacts(work))
+    matching = [item for item in found if item[1].name == text] or [i for i in found if i[0].name.startswith(text)]
+    if not matching:
+        names = {record.name for _, record in found} or {"nothing"}
+        raise StoreError(f"no artifact {text!r}", where=work, remedy=did_you_mean(text, names))
+    return max(matching, key=lambda item: item[1].created)[0]
+
+
+def _set_threads(workers: int) -> None:
+    """As many threads as cores, shared among worker processes; set before torch and NumPy are loaded.
+
+    What the user has set stays.
+    """
+    cores = len(os.sched_getaffinity(0))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // max(1, workers))))
+
+
+if __name__ == "__main__":
+    main()

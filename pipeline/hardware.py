@@ -1,0 +1,37 @@
+"""Which device and engine a run uses, resolved once, before any stage starts."""
+
+from lima_core.errors import ConfigError, did_you_mean
+from lima_core.types import Resources
+
+
+def resources(device: str, engine: str, workers: int) -> Resources:
+    """Resources with device and engine resolved.
+
+    Raises:
+        ConfigError: an unknown device or engine, or one that is not there.
+    """
+    from lima_core.sparse import resolve_engine
+
+    return Resources(device=resolve_device(device), engine=resolve_engine(engine), workers=workers)
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` -> ``cuda`` where torch can use a GPU, else ``cpu``.
+
+    Raises:
+        ConfigError: an unknown name, or a GPU that is not there.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or name == "cpu:":
+        raise ConfigError(
+            f"unknown device {name!r}", where="--device", remedy=did_you_mean(name, ["auto", "cpu", "cuda"])
+        )
+    if kind == "cuda" and int(number or 0) >= count:
+        remedy = "use --device auto, and see lima doctor"
+        raise ConfigError(f"{name!r} is not there, torch sees {count} GPUs", where="--device", remedy=remedy)
+    return name
