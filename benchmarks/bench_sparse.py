@@ -73,9 +73,9 @@ def build_maps(coords: Tensor, num_levels: int = 5) -> None:
     for _ in range(num_levels):
         submanifold = submanifold_map(sort_keys(coords), 3)
         coords, down = down_map(coords)
-        for pairs in (submanifold, down):
-            pairs.by_target()
-            pairs.by_source()
+        submanifold.by_target()
+        down.by_target()
+        down.by_source()
 
 
 def layer(coords: Tensor, channels: int) -> None:

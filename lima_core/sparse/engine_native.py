@@ -112,8 +112,10 @@ def _plain(features: Tensor) -> AbstractContextManager:
 
 def _products_summed(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     products = features.new_empty(len(pairs.source), weight.shape[2])
-    for offset, block in pairs.blocks():
-        torch.mm(features.index_select(0, pairs.source[block]), weight[offset], out=products[block])
+    parts = zip(pairs.source.split(pairs.counts), weight.unbind(), products.split(pairs.counts), strict=True)
+    for source, matrix, product in parts:
+        if len(source):
+            torch.mm(features.index_select(0, source), matrix, out=product)
     out = sum_groups(products, pairs.by_target())
     return out if pairs.centre is None else out.addmm_(features, weight[pairs.centre])
 
@@ -123,21 +125,35 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of features and weight; both use one gather of the output's gradient."""
     by_output = weight.to(features.dtype).transpose(1, 2)
-    products = features.new_empty(len(pairs.source), features.shape[1]) if needed[0] else None
+    products = features.new_empty(len(pairs.source) if needed[0] else 0, features.shape[1])
     grad_weight = torch.zeros_like(weight) if needed[1] else None
-    for offset, block in pairs.blocks():
-        gathered = grad.index_select(0, pairs.target[block])
-        if products is not None:
-            torch.mm(gathered, by_output[offset], out=products[block])
+    blocks = _product_blocks(products, pairs) if needed[0] else [None] * len(pairs.counts)
+    parts = zip(pairs.source.split(pairs.counts), pairs.target.split(pairs.counts), blocks, strict=True)
+    for offset, (source, target, product) in enumerate(parts):
+        if not len(source):
+            continue
+        gathered = grad.index_select(0, target)
+        if product is not None:
+            torch.mm(gathered, by_output[offset], out=product)
         if grad_weight is not None:
-            grad_weight[offset] = features.index_select(0, pairs.source[block]).T @ gathered
-    grad_features = None if products is None else sum_groups(products, pairs.by_source())
-    if pairs.centre is not None:
-        if grad_features is not None:
-            grad_features.addmm_(grad, by_output[pairs.centre])
-        if grad_weight is not None:
-            grad_weight[pairs.centre] = features.T @ grad
-    return grad_features, grad_weight
+            grad_weight[offset] = features.index_select(0, source).T @ gathered
+    if pairs.centre is not None and grad_weight is not None:
+        grad_weight[pairs.centre] = features.T @ grad
+    if not needed[0]:
+        return None, grad_weight
+    if pairs.centre is None:
+        return sum_groups(products, pairs.by_source()), grad_weight
+    return sum_groups(products, pairs.by_target()).addmm_(grad, by_output[pairs.centre]), grad_weight
+
+
+def _product_blocks(products: Tensor, pairs: KernelMap) -> list[Tensor]:
+    """Where backward puts the products of each offset.
+
+    A map with a centre is its own mirror image: the sources of an offset are the targets of the opposite one, in the
+    same order. So its products go to the opposite block and are summed by target, and nothing is sorted by source.
+    """
+    blocks = list(products.split(pairs.counts))
+    return blocks if pairs.centre is None else blocks[::-1]
 
 
 def sum_groups(rows: Tensor, groups: Grouping) -> Tensor:
