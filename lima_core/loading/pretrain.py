@@ -1,7 +1,7 @@
 """Scans with their memories for pre-training: points and bank travel together, features stay encoded until the device.
 
-A sample draws everything at random from (seed, purpose, epoch, index), so threads may load ahead and a restart repeats it.
-Augmenting the points costs nothing: the bank is keyed by point index.
+Everything random in a sample comes from (seed, purpose, epoch, index), so threads may load ahead and a restart repeats
+it. Augmenting the points costs nothing: the bank is keyed by point index.
 """
 
 from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ def plain_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_weights(path_dir: Path, module: nn.Module, meta: dict[str, Any]) -> None:
-    """Writes all tensors of ``module`` and ``meta`` (JSON-able) as a folder that appears whole; replaces an older one."""
+    """Writes all tensors of ``module`` and ``meta`` (JSON-able) as a whole folder, replacing an older one."""
     remove(path_dir)
     with appears_whole(path_dir) as partial:
         partial.mkdir()

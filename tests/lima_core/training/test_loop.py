@@ -170,7 +170,7 @@ def test_resume_state_of_another_recipe_or_architecture(tmp_path: Path) -> None:
 
 
 def test_bf16_keeps_parameters_and_loss_in_float32(tmp_path: Path) -> None:
-    net = make_net()
+    net = nn.Sequential(nn.Linear(4, 1))
     seen: list[torch.dtype] = []
     net[0].register_forward_hook(lambda *args: seen.append(args[2].dtype))
     config = FitConfig(steps=80, precision="bf16", optimiser=AdamWConfig(lr=0.05), schedule=ConstantConfig())

@@ -1,0 +1,52 @@
+"""Augmentation of a scan as one 3x3 matrix: points keep number and order, so what is keyed by point stays valid.
+
+Defaults are those of SuperFlow's downstream configs (configs/_base_/datasets/nuscenes_seg.py).
+"""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from lima_core.errors import ConfigError
+from lima_core.types import Config
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class AugmentConfig(Config):
+    """What may happen to a scan before it is voxelised."""
+
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 180.0
+    """About z, uniform from minus to plus this."""
+    flip_x: Probability = 0.5
+    """Probability of negating x."""
+    flip_y: Probability = 0.5
+    """Probability of negating y."""
+    scale: tuple[float, float] = (0.95, 1.05)
+    """Uniform between these, the same along all axes."""
+
+    @model_validator(mode="after")
+    def _scale_in_order(self) -> "AugmentConfig":
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ConfigError(f"augment.scale {self.scale}", remedy="give a positive smallest and largest factor")
+        return self
+
+
+def draw_matrix(rng: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    """(3, 3) float64 ``augmented_from_lidar``: flips, then rotation about z, then scale."""
+    flips = np.where(rng.random(2) < (config.flip_x, config.flip_y), -1.0, 1.0)
+    angle = np.deg2rad(rng.uniform(-config.rotation_deg, config.rotation_deg))
+    scale = rng.uniform(*config.scale)
+    cos, sin = np.cos(angle), np.sin(angle)
+    rotation = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    return scale * rotation @ np.diag([*flips, 1.0])
+
+
+def augment_points(points: np.ndarray, rng: np.random.Generator, config: AugmentConfig | None) -> np.ndarray:
+    """A new (N, C) float32 array with x, y, z (columns 0 to 2) moved; None changes nothing."""
+    if config is None:
+        return points
+    moved = points.copy()
+    moved[:, :3] = points[:, :3].astype(np.float64) @ draw_matrix(rng, config).T
+    return moved

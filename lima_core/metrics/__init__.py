@@ -1,0 +1,1 @@
+"""Scores: ``segmentation`` (IoU per point, and the official nuScenes evaluator)."""

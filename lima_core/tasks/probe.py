@@ -1,0 +1,80 @@
+"""The input of a probe: features of a frozen backbone, computed once where every epoch sees the same scans.
+
+Scans go through the backbone one at a time, cached or not, so that a cached probe and a streaming one are the same
+numbers bit for bit.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from lima_core.loading.collate import SegmentationSample, with_batch_column
+from lima_core.loading.segmentation import SegmentationSource
+from lima_core.sparse.tensor import SparseTensor
+
+DEFAULT_BUDGET_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Frozen features of several scans, with their labels."""
+
+    names: tuple[str, ...]
+    features: Tensor
+    """(P, C) float32, one row a label."""
+    labels: Tensor
+    """(P,) int64 train ids."""
+
+    def to(self, device: str) -> "FeatureBatch":
+        """The same batch on ``device``."""
+        return replace(self, features=self.features.to(device), labels=self.labels.to(device))
+
+
+class FrozenFeatures:
+    """Source of frozen features; keeps them in memory, up to a budget, when nothing is augmented."""
+
+    def __init__(
+        self,
+        source: SegmentationSource,
+        backbone: nn.Module,
+        device: str,
+        precision: str,
+        budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    ) -> None:
+        self.source, self.backbone, self.device, self.precision = source, backbone.eval(), device, precision
+        self.budget_bytes = budget_bytes if source.is_fixed else 0
+        self.cached_bytes = 0
+        self._cache: dict[int, FeatureBatch] = {}
+        self._backbone_free = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def load(self, epoch: int, indices: Sequence[int]) -> FeatureBatch:
+        """Features of these frames, on the CPU."""
+        parts = [self._one(epoch, index) for index in indices]
+        features, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("features", "labels"))
+        return FeatureBatch(tuple(name for part in parts for name in part.names), features, labels)
+
+    def _one(self, epoch: int, index: int) -> FeatureBatch:
+        if index in self._cache:
+            return self._cache[index]
+        sample = self.source.sample(epoch, index)
+        with self._backbone_free:  # one scan at a time: bounded memory, and maps are not thread-safe
+            part = FeatureBatch((sample.name,), self._encode(sample), sample.labels)
+            num_bytes = part.features.nbytes + part.labels.nbytes
+            if index not in self._cache and self.cached_bytes + num_bytes <= self.budget_bytes:
+                self._cache[index] = part
+                self.cached_bytes += num_bytes
+        return part
+
+    @torch.no_grad()
+    def _encode(self, sample: SegmentationSample) -> Tensor:
+        x = SparseTensor(sample.features.to(self.device), with_batch_column([sample.coords]).to(self.device))
+        device_type = torch.device(self.device).type
+        with torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bf16"):
+            features = self.backbone(x).features.float().cpu()
+        return features[sample.inverse] if sample.teaches_points else features

@@ -1,0 +1,103 @@
+"""evaluate: predictions -> Scores, IoU per point, by our own evaluator and, on nuScenes, by the official one too.
+
+Reads
+    raw: labels.
+    index: FrameIndex.
+    finetune: artifact of ``finetune``.
+Writes
+    scores.parquet: one row per number (``lima_core.stores.scores``).
+"""
+
+import math
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lima_core.datasets import DatasetConfig, dataset_config, open_dataset
+from lima_core.datasets.adapter import Dataset
+from lima_core.datasets.nuscenes import NuScenesConfig
+from lima_core.errors import DataError
+from lima_core.metrics.segmentation import IoU, confusion_matrix, iou_of, nuscenes_lidarseg_miou, same_iou
+from lima_core.stores.frame_index import FrameIndex
+from lima_core.stores.predictions import Predictions
+from lima_core.stores.scores import Score, write_scores
+from lima_core.training.checkpoint import read_meta
+from lima_core.types import Config as BaseConfig
+from lima_core.types import Frame, Resources
+
+VERSION = 1
+
+
+class Config(BaseConfig):
+    """Nothing to choose: the protocol is fixed."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the stage reads."""
+
+    raw: Path
+    index: Path
+    finetune: Path
+
+
+def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
+    """Scores the predictions of one model on the whole validation split.
+
+    Raises:
+        DataError: labels or predictions that do not fit, or two evaluators that disagree.
+        StoreError: a frame without prediction.
+    """
+    index = FrameIndex.open(inputs.index)
+    described = dataset_config(index.dataset)
+    dataset = open_dataset(described, inputs.raw)
+    predictions = Predictions.open(inputs.finetune / "predictions")
+    training = read_meta(inputs.finetune / "model")["training"]
+    ours = own_iou(dataset, index.frames(split="val"), predictions)
+    found = {"lima": ours} | official(described, inputs.raw, predictions)
+    for name, theirs in found.items():
+        if difference := same_iou(ours, theirs):
+            what = f"our evaluator and {name} differ: {difference}"
+            raise DataError(what, where=predictions.root, remedy="the index must hold the whole validation split")
+    scores = [score for name, iou in found.items() for score in rows(training, name, iou)]
+    write_scores(out, scores)
+    return summary(training, ours, list(found))
+
+
+def own_iou(dataset: Dataset, frames: tuple[Frame, ...], predictions: Predictions) -> IoU:
+    """IoU over all points of ``frames``."""
+    num_classes = len(predictions.classes)
+    total = np.zeros((num_classes, num_classes), dtype=np.int64)
+    for frame in frames:
+        total += confusion_matrix(dataset.load_labels(frame), predictions.read(frame.token), num_classes)
+    return iou_of(total, predictions.classes)
+
+
+def official(dataset: DatasetConfig, raw: Path, predictions: Predictions) -> dict[str, IoU]:
+    """What the data set's own evaluator finds, by its name; nothing where there is none."""
+    if not isinstance(dataset, NuScenesConfig):
+        return {}
+    iou = nuscenes_lidarseg_miou(raw, dataset.version, predictions.eval_set, predictions.root)
+    return {f"nuscenes-devkit {version('nuscenes-devkit')}": iou}
+
+
+def rows(training: dict[str, Any], evaluator: str, iou: IoU) -> list[Score]:
+    """The mean first, then every class."""
+    named = [("miou", "", iou.mean), *(("iou", name, value) for name, value in iou.per_class.items())]
+    return [
+        Score(**training, evaluator=evaluator, metric=metric, class_name=name, value=_defined(value))
+        for metric, name, value in named
+    ]
+
+
+def summary(training: dict[str, Any], iou: IoU, evaluators: list[str]) -> dict[str, Any]:
+    """What the manifest says about the scores."""
+    per_class = {name: _defined(value) for name, value in iou.per_class.items()}
+    return {"miou": _defined(iou.mean), "iou": per_class, "evaluators": evaluators, "training": training}
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,269 @@
+"""finetune: FrameIndex and, unless it starts at random, a distilled checkpoint -> a trained model and its predictions.
+
+``probe`` trains the linear head alone on a frozen backbone (features in memory where nothing is augmented);
+otherwise everything is trained. Predictions are for all frames of the validation split, one class a point.
+
+Reads
+    raw: scans and labels.
+    index: FrameIndex.
+    checkpoint: artifact of ``distill``, or None for ``init: random``.
+Writes
+    model/: weights and ``model.json``, which says all that scores must say about this training.
+    predictions/: ``lima_core.stores.predictions``.
+    curve.parquet: one row per step.
+    logs/: times, TensorBoard.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, TypeAdapter
+from torch import Tensor, nn
+
+from lima_core.datasets import DatasetConfig, dataset_config, open_dataset
+from lima_core.datasets.adapter import Dataset
+from lima_core.datasets.nuscenes import SPLITS, NuScenesConfig
+from lima_core.errors import CheckpointError, ConfigError, DataError
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, VoxelGridConfig
+from lima_core.loading.augment import AugmentConfig
+from lima_core.loading.collate import SegmentationBatch
+from lima_core.loading.segmentation import IN_CHANNELS, SegmentationSource
+from lima_core.loading.subsets import Subset, SubsetConfig, take_subset
+from lima_core.models import BackboneConfig, build_backbone
+from lima_core.parallel import PartsProgress
+from lima_core.sparse.tensor import SparseTensor
+from lima_core.stores.frame_index import FrameIndex
+from lima_core.stores.predictions import Predictions
+from lima_core.tasks import TaskConfig
+from lima_core.tasks.probe import FeatureBatch, FrozenFeatures
+from lima_core.tasks.segmentation import SegmentationConfig, SegmentationModel, predict_points, segmentation_loss
+from lima_core.training.checkpoint import load_weights, read_meta, save_weights
+from lima_core.training.loop import FitConfig, FitResult, finish, fit
+from lima_core.training.optim import AdamWConfig, ParamGroup
+from lima_core.training.prefetch import ahead
+from lima_core.types import Config as BaseConfig
+from lima_core.types import DatasetFacts, Frame, Resources
+
+VERSION = 1
+
+
+class Config(BaseConfig):
+    """Defaults are the downstream recipe of the SuperFlow lineage (configs/_base_/schedules/downstream.py)."""
+
+    task: TaskConfig = SegmentationConfig()
+    probe: bool = False
+    """Train the head alone."""
+    init: Literal["random", "pretrained"] = "pretrained"
+    subset: SubsetConfig = SubsetConfig()
+    """Share of the labelled training frames."""
+    fit: FitConfig = FitConfig(epochs=100, batch_size=16, optimiser=AdamWConfig(lr=1e-3))
+    head_lr_multiplier: float = Field(default=1.0, gt=0)
+    """Rate of the head over that of the backbone: SuperFlow 1 in effect, SLidR 100 for a pretrained backbone."""
+    augment: AugmentConfig | None = AugmentConfig()
+    """None: every epoch sees the same scans."""
+    backbone: BackboneConfig | None = None
+    """Needed for ``init: random``; with a checkpoint it may be left out and must otherwise be the checkpoint's."""
+    voxels: VoxelGridConfig | None = None
+    """As ``backbone``."""
+    bn_momentum: float = Field(default=0.02, gt=0, le=1)
+    """Of all BatchNorms downstream (SuperFlow 0.02), whatever it was in pretraining."""
+    seed: int = 0
+    """Of the initial head (and backbone), the order and the augmentation."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the stage reads."""
+
+    raw: Path
+    index: Path
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training starts from."""
+
+    backbone: nn.Module
+    config: BackboneConfig
+    voxels: CartesianGrid | CylindricalGrid
+    method: str
+    """Pre-training method; ``none`` at random."""
+    teacher: str
+    """Its teacher; empty at random."""
+
+
+def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
+    """Trains, saves the model, predicts the validation split.
+
+    Raises:
+        CheckpointError: a checkpoint of another architecture, voxel grid or input.
+        ConfigError: ``init`` and checkpoint contradict each other, or a config is missing.
+        DataError: no labels, no frames, or frames that cannot be used.
+    """
+    index = FrameIndex.open(inputs.index)
+    dataset = open_dataset(dataset_config(index.dataset), inputs.raw)
+    if not index.facts.classes:
+        raise DataError("the data set has no labels", where=inputs.raw, remedy="install its segmentation labels")
+    subset = take_subset(index.frames(split="train"), config.subset)
+    start = start_from(config, inputs.checkpoint, resources.engine)
+    model = SegmentationModel(start.backbone, len(index.facts.classes), config.seed)
+    source = SegmentationSource(dataset, subset.frames, start.voxels, config.augment, config.seed, config.task.teach)
+    train = train_probe if config.probe else train_all
+    result = train(model, source, config, out, resources)
+    save_weights(out / "model", model, describe(config, start, subset, index.facts))
+    frames = index.frames(split="val")
+    predictions = Predictions.create(
+        out / "predictions", eval_set(dataset_config(index.dataset)), index.facts.classes, config.init == "pretrained"
+    )
+    predict(model, dataset, frames, start.voxels, predictions, resources)
+    finish(out)
+    return _summary(result, subset, frames, start)
+
+
+def start_from(config: Config, checkpoint: Path | None, engine: str) -> Start:
+    """Backbone and voxels, from the checkpoint or at random.
+
+    Raises:
+        CheckpointError: a checkpoint that is not what the config says, or not of this input.
+        ConfigError: ``init`` without what it needs.
+    """
+    if config.init == "random":
+        return _random_start(config, checkpoint, engine)
+    if checkpoint is None:
+        raise ConfigError("init 'pretrained' without a checkpoint", remedy="distill one, or set init to 'random'")
+    folder = checkpoint / "backbone"
+    meta = read_meta(folder)
+    _check_meta(meta, config, folder)
+    backbone_config = TypeAdapter(BackboneConfig).validate_json(json.dumps(meta["backbone"]))
+    voxels = TypeAdapter(VoxelGridConfig).validate_json(json.dumps(meta["voxels"]))
+    backbone_config = _downstream(backbone_config, config)
+    backbone = build_backbone(backbone_config, IN_CHANNELS, engine, config.seed)
+    load_weights(folder, backbone)
+    return Start(backbone, backbone_config, voxels, meta["method"], meta["teacher"])
+
+
+def _random_start(config: Config, checkpoint: Path | None, engine: str) -> Start:
+    if checkpoint is not None:
+        raise ConfigError("init 'random' with a checkpoint", where=checkpoint, remedy="set init to 'pretrained'")
+    if config.backbone is None or config.voxels is None:
+        remedy = "give those of the distilled model it is compared with"
+        raise ConfigError("init 'random' needs the configs backbone and voxels", remedy=remedy)
+    backbone_config = _downstream(config.backbone, config)
+    backbone = build_backbone(backbone_config, IN_CHANNELS, engine, config.seed)
+    return Start(backbone, backbone_config, config.voxels, "none", "")
+
+
+def _downstream(backbone: BackboneConfig, config: Config) -> BackboneConfig:
+    return backbone.model_copy(update={"bn_momentum": config.bn_momentum})
+
+
+def _check_meta(meta: dict[str, Any], config: Config, where: Path) -> None:
+    """The checkpoint is a backbone for our input, and the one that the config means, if it means one."""
+    remedy = "use the checkpoint that belongs to this config"
+    if meta.get("kind") != "backbone":
+        raise CheckpointError(f"holds a {meta.get('kind')!r}, not a 'backbone'", where=where, remedy=remedy)
+    if meta["in_channels"] != IN_CHANNELS:
+        what = f"takes {meta['in_channels']} input channels, not {IN_CHANNELS} (x y z intensity)"
+        raise CheckpointError(what, where=where, remedy="distill again")
+    for name, wanted in (("backbone", config.backbone), ("voxels", config.voxels)):
+        wanted = wanted.model_dump(mode="json") if wanted else meta[name]
+        keys = sorted((wanted.keys() | meta[name].keys()) - {"bn_momentum"})
+        for key in keys:
+            if wanted.get(key) != meta[name].get(key):
+                what = f"another {name}: {key} is {meta[name].get(key)}, the config says {wanted.get(key)}"
+                raise CheckpointError(what, where=where, remedy=remedy)
+
+
+def train_all(
+    model: SegmentationModel, source: SegmentationSource, config: Config, out: Path, resources: Resources
+) -> FitResult:
+    """Trains backbone and head."""
+
+    def loss(batch: SegmentationBatch) -> tuple[Tensor, dict[str, float]]:
+        logits = model(SparseTensor(batch.features, batch.coords))
+        taught = logits if batch.taught is None else logits[batch.taught]
+        return segmentation_loss(taught, batch.labels, config.task)
+
+    groups = [
+        ParamGroup("backbone", tuple(model.backbone.parameters())),
+        ParamGroup("head", tuple(model.head.parameters()), config.head_lr_multiplier),
+    ]
+    return fit(model, loss, source, config.fit, out, resources, config.seed, "finetune", groups=groups)
+
+
+def train_probe(
+    model: SegmentationModel, source: SegmentationSource, config: Config, out: Path, resources: Resources
+) -> FitResult:
+    """Trains the head alone; the backbone's tensors, BatchNorm statistics included, stay as they are."""
+    backbone = model.backbone.to(resources.device)
+    features = FrozenFeatures(source, backbone, resources.device, config.fit.precision)
+
+    def loss(batch: FeatureBatch) -> tuple[Tensor, dict[str, float]]:
+        return segmentation_loss(model.head(batch.features), batch.labels, config.task)
+
+    return fit(model.head, loss, features, config.fit, out, resources, config.seed, "probe")
+
+
+def predict(
+    model: SegmentationModel,
+    dataset: Dataset,
+    frames: tuple[Frame, ...],
+    voxels: CartesianGrid | CylindricalGrid,
+    predictions: Predictions,
+    resources: Resources,
+) -> None:
+    """Writes the classes of all points of ``frames``; those that a killed run finished are left as they are.
+
+    Raises:
+        DataError: there is no frame, or one that cannot be used.
+    """
+    if not frames:
+        raise DataError("no frame in the validation split", remedy="choose another data set or split")
+    missing = [i for i, frame in enumerate(frames) if frame.token not in predictions]
+    source = SegmentationSource(dataset, frames, voxels, None, 0)
+    model.to(resources.device).eval()
+    with PartsProgress("predict", len(missing), "frames") as progress:
+        for sample in ahead(source.unlabelled, missing, resources.workers):
+            predictions.write(sample.name, predict_points(model, sample, resources.device))
+            progress.advance()
+
+
+def eval_set(dataset: DatasetConfig) -> str:
+    """Name of the validation split in prediction paths: the devkit's for nuScenes, ``val`` elsewhere."""
+    splits = SPLITS[dataset.version] if isinstance(dataset, NuScenesConfig) else {}
+    return next((theirs for theirs, ours in splits.items() if ours == "val"), "val")
+
+
+def describe(config: Config, start: Start, subset: Subset, facts: DatasetFacts) -> dict[str, Any]:
+    """``model.json``: what the model is, and what a score of it has to say."""
+    training = {
+        "dataset": facts.name,
+        "task": config.task.name,
+        "protocol": "linear_probe" if config.probe else "finetune",
+        "init": config.init,
+        "method": start.method,
+        "ratio": subset.ratio,
+        "subset_rule": subset.rule,
+        "subset_hash": subset.hash,
+        "num_scenes": subset.num_scenes,
+        "num_frames": len(subset.frames),
+        "seed": config.seed,
+    }
+    return {
+        "kind": "segmentation",
+        "backbone": start.config.model_dump(mode="json"),
+        "voxels": start.voxels.model_dump(mode="json"),
+        "in_channels": IN_CHANNELS,
+        "classes": list(facts.classes),
+        "teacher": start.teacher,
+        "intensity_max": facts.intensity_max,
+        "training": training,
+    }
+
+
+def _summary(result: FitResult, subset: Subset, frames: tuple[Frame, ...], start: Start) -> dict[str, Any]:
+    trained = {"train_scenes": subset.num_scenes, "train_frames": len(subset.frames), "subset_hash": subset.hash}
+    return asdict(result) | trained | {"predicted_frames": len(frames), "method": start.method}
