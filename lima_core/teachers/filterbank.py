@@ -34,9 +34,9 @@ class FilterbankConfig(Config):
 
     name: Literal["filterbank"] = "filterbank"
     patch_px: Literal[4, 8, 16] = 8
-    channels: int = Field(default=48, ge=2, le=64)
+    channels: int = Field(default=32, ge=2, le=64)
     orientations: int = Field(default=6, ge=2, le=12)
-    softening: float = Field(default=0.1, ge=0)
+    softening: float = Field(default=1.0, ge=0)
     """Added to every variance before whitening, as a share of the mean variance; 0 whitens fully."""
 
 

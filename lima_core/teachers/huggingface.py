@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import model_validator
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lima_core.errors import ConfigError, DataError
@@ -79,10 +80,11 @@ class HuggingFaceTeacher:
         """
         self.config, self.device = config, torch.device(device)
         network = _random_network(config.architecture) if config.architecture else _pretrained_network(config)
+        _check_is_vit(network)
         self.identity = _identity(config, network)
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self.network = network.to(device=self.device, dtype=dtype).eval().requires_grad_(False)
-        self.channels, self.patch_px = network.config.hidden_size, _patch_px(network.config)
+        self.channels, self.patch_px = network.config.hidden_size, network.config.patch_size
         self.num_prefix_tokens = _num_prefix_tokens(network)
         self.last_block = _last_block(network)
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if config.random_init else _normalisation(config)
@@ -146,7 +148,7 @@ def _pretrained_network(config: HuggingFaceConfig) -> nn.Module:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(
             f"no usable weights: {_first_line(error)}",
             where=where,
@@ -207,11 +209,16 @@ def _normalisation(config: HuggingFaceConfig) -> tuple[Sequence[float], Sequence
     return values.get("image_mean", IMAGENET_MEAN), values.get("image_std", IMAGENET_STD)
 
 
-def _patch_px(config: "PretrainedConfig") -> int:
-    patch = getattr(config, "patch_size", None)
-    if not isinstance(patch, int):
-        raise ConfigError(f"{config.model_type} has patch size {patch}, not one number", where="teacher.model")
-    return patch
+def _check_is_vit(network: nn.Module) -> None:
+    """Raises ConfigError where the network's config lacks a number that every Vision Transformer has."""
+    for name in ("hidden_size", "num_hidden_layers", "patch_size"):
+        value = getattr(network.config, name, None)
+        if not isinstance(value, int):
+            raise ConfigError(
+                f"{network.config.model_type} is not a Vision Transformer that can teach: its {name} is {value}",
+                where="teacher.model",
+                remedy="DINOv2, DINOv2 with registers, DINOv3 and ViT can",
+            )
 
 
 def _num_prefix_tokens(network: nn.Module) -> int:
