@@ -181,8 +181,8 @@ class FolderDataset:
         if unknown := [name for name in line.cameras if name not in calibration.cameras]:
             what = f"camera {unknown[0]!r} is not in calibration.json"
             raise DataError(what, where=where, remedy=did_you_mean(unknown[0], calibration.cameras))
-        global_from_ego = folder_format.matrix(line.global_from_ego, where, "global_from_ego")
-        ego_from_lidar = folder_format.matrix(calibration.ego_from_lidar, f"{scene}/calibration.json", "ego_from_lidar")
+        global_from_ego = np.array(line.global_from_ego)
+        ego_from_lidar = np.array(calibration.ego_from_lidar)
         cameras = {
             name: self._camera(scene, name, image, calibration.cameras[name], global_from_ego, where)
             for name, image in line.cameras.items()
@@ -220,17 +220,16 @@ def _global_from_camera(
     name: str, image: ImageLine, calibration: CameraCalibration, global_from_ego: np.ndarray, where: str
 ) -> np.ndarray:
     """The image's own pose; else the calibration, moved by the ego pose of the image's time, else of the scan's."""
-    key = f"cameras.{name}"
     if image.global_from_camera is not None:
         if image.global_from_ego is not None:
-            raise DataError(f"key {key!r}: has both global_from_camera and global_from_ego", where=where)
-        return folder_format.matrix(image.global_from_camera, where, f"{key}.global_from_camera")
+            raise DataError(f"key 'cameras.{name}': has both global_from_camera and global_from_ego", where=where)
+        return np.array(image.global_from_camera)
     if calibration.ego_from_camera is None:
         what = f"pose missing: camera {name!r} has no global_from_camera"
         raise DataError(what, where=where, remedy="add it, or ego_from_camera to calibration.json")
     if image.global_from_ego is not None:
-        global_from_ego = folder_format.matrix(image.global_from_ego, where, f"{key}.global_from_ego")
-    return global_from_ego @ folder_format.matrix(calibration.ego_from_camera, where, f"{key}.ego_from_camera")
+        global_from_ego = np.array(image.global_from_ego)
+    return global_from_ego @ np.array(calibration.ego_from_camera)
 
 
 def _inside(scene: str, path: str, where: str) -> str:

@@ -8,8 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from lima_core.errors import DataError
 from lima_core.types import Config
@@ -18,8 +17,17 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Row = tuple[float, float, float, float]
-Matrix = tuple[Row, Row, Row, Row]
+
+
+def _rigid_rows(rows: tuple[Row, Row, Row, Row]) -> tuple[Row, Row, Row, Row]:
+    if rows[3] != (0, 0, 0, 1):
+        raise ValueError("the last row must be 0 0 0 1 (row-major: the translation is the last column)")
+    return rows
+
+
+Matrix = Annotated[tuple[Row, Row, Row, Row], AfterValidator(_rigid_rows)]
 """4x4, row-major, ``dst_from_src``, metres."""
+
 
 Text = Annotated[str, Field(min_length=1)]
 Pixels = Annotated[int, Field(gt=0)]
@@ -129,19 +137,6 @@ def read_jsonl(path: Path, model: type[Model]) -> list[tuple[str, Model]]:
     return [(place, _parse(line, model, place)) for place, line in places]
 
 
-def matrix(rows: Matrix, where: str, key: str) -> np.ndarray:
-    """(4, 4) float64.
-
-    Raises:
-        DataError: the last row is not 0 0 0 1.
-    """
-    array = np.array(rows, dtype=np.float64)
-    if array[3].tolist() != [0, 0, 0, 1]:
-        remedy = "matrices are row-major: the translation is the last column"
-        raise DataError(f"{key}: last row is {array[3].tolist()}, not 0 0 0 1", where=where, remedy=remedy)
-    return array
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -170,7 +165,8 @@ def _data_error(first: "ErrorDetails", where: str) -> DataError:
         return DataError(f"unknown key {name!r}", where=where, remedy=remedy)
     if first["type"] == "missing":
         return DataError(f"key {name!r} is missing", where=where, remedy="see docs/lima-folder.md")
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return DataError(f"key {name!r}: {message}, got {_shortened(first['input'])}", where=where)
 
 
