@@ -35,7 +35,10 @@ class FolderConfig(Config):
 
     name: Literal["folder"] = "folder"
     class_map: dict[str, list[str]] | None = None
-    """Own class names, each with the names in dataset.json that it unites; what is not listed is ignored."""
+    """Own class names, each with the names in dataset.json that it unites; what is not listed is ignored.
+
+    Train ids follow the lowest raw id in each class, never the order of this table: a recipe's keys are sorted.
+    """
     keyframe_stride: Count = 1
     """Every n-th line of frames.jsonl is a key frame."""
     split_in_time: SplitInTime | None = None
@@ -258,10 +261,10 @@ def _classes(header: DatasetFile, config: FolderConfig, where: Path) -> tuple[tu
     ignore = dict.fromkeys(header.labels.ignore, IGNORE)
     if config.class_map is None:
         names = {raw: name for raw, name in names.items() if raw not in ignore}
-        classes = tuple(dict.fromkeys(names.values()))
-        merged = {name: name for name in classes}
+        merged = {name: name for name in names.values()}
     else:
-        classes, merged = tuple(config.class_map), _merged(config.class_map, names)
+        merged = _merged(config.class_map, names)
+    classes = tuple(dict.fromkeys(merged[name] for name in names.values() if name in merged))
     if len(classes) > IGNORE:
         raise DataError(f"{len(classes)} classes, at most {IGNORE} fit", where=where, remedy="merge with class_map")
     train_id = {name: index for index, name in enumerate(classes)}
@@ -282,6 +285,8 @@ def _merged(class_map: dict[str, list[str]], names: dict[int, str]) -> dict[str,
     """New name by old name."""
     merged: dict[str, str] = {}
     for new, olds in class_map.items():
+        if not olds:
+            raise ConfigError("unites no class", where=f"dataset.class_map.{new}", remedy="list names or remove it")
         for old in olds:
             if old not in names.values():
                 raise ConfigError(f"no class {old!r}", where=f"dataset.class_map.{new}",

@@ -92,6 +92,16 @@ def test_classes_are_merged_by_the_config(root: Path) -> None:
     assert dataset.load_labels(frame).tolist() == [0 if raw in (5, 40) else IGNORE for raw in stored.tolist()]
 
 
+def test_train_ids_do_not_depend_on_the_order_of_the_class_map(root: Path) -> None:
+    """Recipes and the FrameIndex sort a config's keys."""
+    class_map = {"other": ["Truck"], "ground": ["Road"], "auto": ["Car"]}
+    one = FolderDataset(FolderConfig(class_map=class_map), root)
+    other = FolderDataset(FolderConfig(class_map=dict(sorted(class_map.items()))), root)
+    frame = one.frames("a")[0]
+    assert one.facts.classes == other.facts.classes == ("ground", "auto", "other")
+    np.testing.assert_array_equal(one.load_labels(frame), other.load_labels(frame))
+
+
 def test_an_ignored_class_can_be_named_by_the_config(root: Path) -> None:
     dataset = FolderDataset(FolderConfig(class_map={"rest": ["unlabelled"]}), root)
     frame = dataset.frames("a")[0]
@@ -105,6 +115,9 @@ def test_unknown_and_doubled_names_in_the_class_map(root: Path) -> None:
     )
     assert complaint(root, FolderConfig(class_map={"a": ["Car"], "b": ["Car"]}), ConfigError) == (
         "dataset.class_map.b: class 'Car' is already in 'a'"
+    )
+    assert complaint(root, FolderConfig(class_map={"a": []}), ConfigError) == (
+        "dataset.class_map.a: unites no class; list names or remove it"
     )
 
 
