@@ -1,6 +1,7 @@
 """finetune: probe and full training, what a checkpoint must be, resume, and what is written."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,15 @@ TINY = MinkUNetConfig(
 GRID = CartesianGrid(size_m=(0.8, 0.8, 0.4))
 FIT = FitConfig(steps=4, batch_size=2, optimiser=AdamWConfig(lr=0.02))
 RANDOM = Config(init="random", probe=True, backbone=TINY, voxels=GRID, fit=FIT, augment=None)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Nets this small lose more to waiting for a second thread than they win."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -74,9 +84,9 @@ def test_full_training_moves_the_backbone_and_its_statistics(inputs: Inputs, che
 
 
 def test_training_learns_what_is_easy(inputs: Inputs, tmp_path: Path) -> None:
-    fit = FitConfig(epochs=15, batch_size=2, optimiser=AdamWConfig(lr=0.02))
+    fit = FitConfig(steps=20, batch_size=3, optimiser=AdamWConfig(lr=0.03))
     result = finetune.run(changed(RANDOM, probe=False, fit=fit), inputs, tmp_path, Resources())
-    assert result["last_loss"] < 0.5 * result["first_loss"]
+    assert result["last_loss"] < 0.6 * result["first_loss"]
 
 
 def test_predictions_cover_every_point_of_the_validation_split(inputs: Inputs, tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Augmentation keeps distances up to the scale, and touches nothing but x, y, z."""
+
+import numpy as np
+import pytest
+
+from lima_core.loading.augment import AugmentConfig, augment_points, draw_matrix
+
+
+def points() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+
+
+def distances(xyz: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(xyz[:, None] - xyz[None], axis=2)
+
+
+def test_is_a_similarity_that_keeps_z_upright() -> None:
+    scan = points()
+    for seed in range(20):
+        moved = augment_points(scan, np.random.default_rng(seed), AugmentConfig())
+        scale = moved[0, 2] / scan[0, 2]
+        assert 0.95 <= scale <= 1.05
+        np.testing.assert_allclose(distances(moved[:, :3]), scale * distances(scan[:, :3]), rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(moved[:, 3], scan[:, 3])
+        assert moved.dtype == np.float32
+
+
+def test_range_of_what_is_drawn() -> None:
+    matrices = np.stack([draw_matrix(np.random.default_rng(seed), AugmentConfig()) for seed in range(2000)])
+    determinants = np.linalg.det(matrices)
+    assert (determinants < 0).mean() == pytest.approx(0.5, abs=0.05)  # exactly one of two flips
+    scales = np.cbrt(np.abs(determinants))
+    assert scales.min() == pytest.approx(0.95, abs=1e-3) and scales.max() == pytest.approx(1.05, abs=1e-3)
+    angles = np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    assert np.histogram(angles, bins=8, range=(-180, 180))[0].min() > 200
+
+
+def test_only_rotation() -> None:
+    config = AugmentConfig(rotation_deg=10, flip_x=0, flip_y=0, scale=(1, 1))
+    for seed in range(50):
+        matrix = draw_matrix(np.random.default_rng(seed), config)
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
+        assert abs(np.rad2deg(np.arctan2(matrix[1, 0], matrix[0, 0]))) <= 10
+
+
+def test_certain_flips() -> None:
+    config = AugmentConfig(rotation_deg=0, flip_x=1, flip_y=0, scale=(1, 1))
+    np.testing.assert_array_equal(draw_matrix(np.random.default_rng(0), config), np.diag([-1.0, 1, 1]))
+
+
+def test_none_changes_nothing_and_the_input_is_left_alone() -> None:
+    scan = points()
+    assert augment_points(scan, np.random.default_rng(0), None) is scan
+    before = scan.copy()
+    augment_points(scan, np.random.default_rng(0), AugmentConfig())
+    np.testing.assert_array_equal(scan, before)
+
+
+def test_scale_out_of_order() -> None:
+    with pytest.raises(ValueError, match=r"augment\.scale"):
+        AugmentConfig(scale=(1.1, 0.9))
