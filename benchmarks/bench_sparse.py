@@ -86,10 +86,12 @@ def layer(coords: Tensor, channels: int) -> None:
 
 
 def test_small_network_runs() -> None:
+    """The network takes a step."""
     step(build_backbone(SMALL, in_channels=4), street_voxels(0.4))
 
 
 def test_maps_and_layer_run() -> None:
+    """The parts run alone."""
     build_maps(street_voxels(0.4))
     layer(street_voxels(0.4), 8)
 

@@ -1,4 +1,4 @@
-"""Networks. Backbones: minkunet. To add one: a file with its config and builder, and a line in each of the two below."""
+"""Networks. Backbones: minkunet. To add one: a file with its config and builder, and a line in each of these two."""
 
 from torch import nn
 
