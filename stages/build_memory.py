@@ -49,8 +49,8 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     """Writes the bank scene by scene; scenes that an earlier, killed run completed are kept."""
     index = FrameIndex.open(inputs.index)
     MemoryBank.create(out, config.frames, config.voxel_size_m, index.facts.cameras)
-    scenes = [scene for scene in index.scenes() if any(scene in index.scenes(split) for split in config.splits)]
-    missing = [scene for scene in scenes if not (out / FOLDER / scene).exists()]
+    chosen = dict.fromkeys(frame.scene for frame in index.frames() if frame.split in config.splits)
+    missing = [scene for scene in chosen if not (out / FOLDER / scene).exists()]
     map_parts(partial(build_scene, config, inputs, out), missing, resources.workers, "build-memory")
     bank = MemoryBank.open(out)
     parts = [Quality.from_json(bank.attributes(scene)["quality"]) for scene in bank.scenes()]

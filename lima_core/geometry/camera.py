@@ -70,9 +70,12 @@ def project_to_camera(
 
 
 def inside_image(uv_px: np.ndarray, camera: Camera) -> np.ndarray:
-    """(N,) bool: strictly inside, ``0 < u < W - 1`` and ``0 < v < H - 1`` (SLidR's and the devkit's rule)."""
+    """(N,) bool: strictly inside a margin of one pixel, ``1 < u < W - 1`` and ``1 < v < H - 1``, as in nuscenes-devkit.
+
+    SLidR, SuperFlow and ScaLR take ``0 < u``: 3 more of 3056 points in a front image.
+    """
     u, v = uv_px.T
-    return (u > 0) & (u < camera.width_px - 1) & (v > 0) & (v < camera.height_px - 1)
+    return (u > 1) & (u < camera.width_px - 1) & (v > 1) & (v < camera.height_px - 1)
 
 
 def _in_undistorted_field(xy: np.ndarray, camera: Camera) -> np.ndarray:

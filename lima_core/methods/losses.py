@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def unit_distance(student: Tensor, target: Tensor) -> Tensor:
-    """Mean Euclidean distance of unit vectors, ScaLR's objective (utils/distiller.py): 0 for equal directions, 2 at most.
+    """Mean Euclidean distance of unit vectors, ScaLR's objective (utils/distiller.py): from 0 to 2.
 
     Args:
         student: (M, C) any float, normalised here.

@@ -5,12 +5,17 @@ as they come and written in whole chunks, so that memory stays bounded and no ch
 """
 
 from collections.abc import Mapping
+from typing import NoReturn
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
+from lima_core.errors import StoreError
+
 CHUNK_ROWS = 1 << 17
+WRITE_ALL_CHUNKS = {"write_empty_chunks": True}
+"""So that a chunk that is not there is a chunk that was lost."""
 
 
 class RaggedWriter:
@@ -34,7 +39,8 @@ class RaggedWriter:
     def close(self) -> None:
         """Writes what is left and the frames' starts."""
         self._flush(self._starts[-1] - self._written)
-        self._group.create_array("frame_start", data=np.array(self._starts, dtype=np.int64))
+        starts = np.array(self._starts, dtype=np.int64)
+        self._group.create_array("frame_start", data=starts, config=WRITE_ALL_CHUNKS)
 
     def _flush(self, num_rows: int) -> None:
         for name, parts in self._pending.items():
@@ -48,14 +54,29 @@ class RaggedWriter:
 def _create(group: zarr.Group, name: str, dtype: str) -> zarr.Array:
     item_size = np.dtype(dtype).itemsize
     codec = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=item_size)
-    return group.create_array(name, shape=(0,), chunks=(CHUNK_ROWS,), dtype=dtype, compressors=codec)
+    return group.create_array(
+        name,
+        shape=(0,),
+        chunks=(CHUNK_ROWS,),
+        dtype=dtype,
+        compressors=codec,
+        config=WRITE_ALL_CHUNKS,
+    )
 
 
 class RaggedReader:
-    """Reads single frames; array handles and frame starts are read once."""
+    """Reads single frames; array handles and frame starts are read once.
+
+    Raises:
+        StoreError: a chunk is missing or cannot be decoded. Zarr itself would read a missing one as zeros.
+    """
 
     def __init__(self, group: zarr.Group) -> None:
+        self._where = group.store_path
         self._arrays = dict(group.arrays())
+        for name, array in self._arrays.items():
+            if array.nchunks_initialized != array.nchunks:
+                self._refuse(f"array {name} has {array.nchunks_initialized} of {array.nchunks} chunks")
         self._starts = np.asarray(self._arrays.pop("frame_start")[:])
 
     def __len__(self) -> int:
@@ -65,4 +86,10 @@ class RaggedReader:
     def frame(self, index: int) -> dict[str, np.ndarray]:
         """All columns of one frame, 1-D each."""
         start, stop = self._starts[index : index + 2]
-        return {name: np.asarray(array[start:stop]) for name, array in self._arrays.items()}
+        try:
+            return {name: np.asarray(array[start:stop]) for name, array in self._arrays.items()}
+        except (RuntimeError, ValueError, OSError) as error:
+            self._refuse(f"frame {index} cannot be decoded ({error})")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise StoreError(what, where=self._where, remedy="remove the artifact and build it again")

@@ -208,15 +208,14 @@ def test_real_key_frame_projects_as_the_devkit_does(real_data: Path) -> None:
         theirs, their_depth_m, image = devkit.explorer.map_pointcloud_to_image(frame.token, token, min_dist=1.0)
         image.close()
         uv_px, depth_m, visible = project_to_camera(camera, frame.global_from_lidar, points[:, :3])
-        drawn = visible & (uv_px > 1).all(axis=1)  # the devkit leaves a margin of one pixel at the left and top
-        assert np.count_nonzero(drawn) == theirs.shape[1] > 1000
-        np.testing.assert_allclose(depth_m[drawn], their_depth_m, atol=1e-3)
-        np.testing.assert_allclose(uv_px[drawn], theirs[:2].T, atol=0.05)
+        assert np.count_nonzero(visible) == theirs.shape[1] > 1000
+        np.testing.assert_allclose(depth_m[visible], their_depth_m, atol=1e-3)
+        np.testing.assert_allclose(uv_px[visible], theirs[:2].T, atol=0.05)
 
         exact = to_sensor(root, token, global_xyz)
         in_front = exact[:, 2] > 1
         exact_px = exact[:, :2] / exact[:, 2:] @ camera.intrinsics[:2, :2].T + camera.intrinsics[:2, 2]
-        inside = in_front & (exact_px > 0).all(axis=1) & (exact_px < [1599, 899]).all(axis=1)
+        inside = in_front & (exact_px > 1).all(axis=1) & (exact_px < [1599, 899]).all(axis=1)
         np.testing.assert_array_equal(visible, inside)
         np.testing.assert_allclose(uv_px[visible], exact_px[visible], atol=1e-3)
         assert dataset.load_image(camera).shape == (900, 1600, 3)

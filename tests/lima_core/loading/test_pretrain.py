@@ -1,0 +1,85 @@
+"""Samples for pre-training: memories travel with their points, mixing joins two sequences, luck is seeded."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lima_core.errors import ConfigError, StoreError
+from lima_core.loading.augment import AugmentConfig
+from lima_core.loading.pretrain import PretrainSource, shift_targets
+from lima_core.memory.cross_sequence import CrossSequenceConfig
+from lima_core.methods.lima import LimaConfig
+from lima_core.stores.feature_store import FeatureStore
+from lima_core.stores.frame_index import FrameIndex
+from stages import distill
+from tests.stages.small_run import BACKBONE, VOXELS, Artifacts, artifacts
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    return artifacts(tmp_path_factory.mktemp("drive"))
+
+
+def source_of(built: Artifacts, probability: float, augment: AugmentConfig | None = None) -> PretrainSource:
+    method = LimaConfig(cross_sequence=CrossSequenceConfig(probability=probability))
+    config = distill.Config(method=method, backbone=BACKBONE, voxels=VOXELS, augment=augment)
+    inputs = distill.Inputs(built.raw, built.index, built.features, built.memory)
+    return distill.pretrain_source(config, inputs, FrameIndex.open(built.index), FeatureStore.open(built.features))
+
+
+def test_a_batch_teaches_the_voxels_of_the_taught_points(built: Artifacts) -> None:
+    source = source_of(built, 0.0)
+    batch = source.load(0, [3, 8])
+    samples = [source.sample(0, index) for index in (3, 8)]
+    taught = [sample.points[sample.point_target >= 0] for sample in samples]
+    assert len(batch.taught_voxel) == sum(map(len, taught)) > 20
+    cells = np.concatenate([np.round(points[:, :3] / 2.0) for points in taught]).astype(int)
+    np.testing.assert_array_equal(batch.coords[batch.taught_voxel, 1:].numpy(), cells)
+    batch_column = np.repeat([0, 1], [len(points) for points in taught])
+    np.testing.assert_array_equal(batch.coords[batch.taught_voxel, 0].numpy(), batch_column)
+    first_targets = len(samples[0].memories[0].bank.num_references)
+    second = batch.taught_target[torch.from_numpy(batch_column) == 1]
+    assert second.min() >= first_targets
+
+
+def test_mixed_scans_keep_each_point_with_its_own_target(built: Artifacts) -> None:
+    plain, mixed = source_of(built, 0.0), source_of(built, 1.0)
+    by_token = {frame.token: plain.read(frame) for frame in plain.frames}
+    scene_of = {frame.token: frame.scene for frame in plain.frames}
+    for index in range(len(mixed)):
+        sample = mixed.sample(0, index)
+        first, second = (by_token[token] for token in sample.name.split("+"))
+        assert scene_of[first.name] != scene_of[second.name]
+        shifted = shift_targets(second.point_target, len(first.memories[0].bank.num_references))
+        known = dict(zip(map(tuple, first.points), first.point_target, strict=True))
+        known |= dict(zip(map(tuple, second.points), shifted, strict=True))
+        assert [known[tuple(point)] for point in sample.points] == sample.point_target.tolist()
+        assert len(sample.memories) == 2
+
+
+def test_samples_are_functions_of_epoch_and_index(built: Artifacts) -> None:
+    source = source_of(built, 0.5, AugmentConfig())
+    again, other = source.sample(4, 1), source.sample(5, 1)
+    np.testing.assert_array_equal(source.sample(4, 1).points, again.points)
+    assert other.points.shape != again.points.shape or not np.array_equal(other.points, again.points)
+
+
+def test_mixing_needs_two_scenes(built: Artifacts) -> None:
+    source = source_of(built, 0.5)
+    one_scene = tuple(frame for frame in source.frames if frame.scene == "a")
+    with pytest.raises(ConfigError, match="needs frames of at least two scenes, there is one; set regions: none"):
+        replace(source, frames=one_scene)
+
+
+def test_a_scan_that_changed_under_the_bank_is_refused(built: Artifacts) -> None:
+    source = source_of(built, 0.0)
+    path = built.raw / source.frames[0].points
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[: 20 * 20])
+        with pytest.raises(StoreError, match="the scan has 20 points, the bank 200"):
+            source.read(source.frames[0])
+    finally:
+        path.write_bytes(whole)

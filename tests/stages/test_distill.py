@@ -1,0 +1,89 @@
+"""distill: it learns, stops and continues to the same bytes, and every mechanism can be switched off."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lima_core.errors import CheckpointError, StoreError
+from lima_core.loading.pretrain import PretrainBatch
+from lima_core.memory.cross_sequence import CrossSequenceConfig
+from lima_core.methods.lima import Lima, LimaConfig
+from lima_core.models import build_backbone
+from lima_core.models.minkunet import MinkUNetConfig
+from lima_core.training.checkpoint import load_weights, read_meta
+from lima_core.training.loop import FitConfig
+from lima_core.training.optim import AdamWConfig
+from lima_core.types import Resources
+from stages import distill
+from tests.stages.small_run import BACKBONE, VOXELS, Artifacts, artifacts
+from tests.stages.trees import tree
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    return artifacts(tmp_path_factory.mktemp("drive"))
+
+
+def train(built: Artifacts, out: Path, steps: int = 6, **method: object) -> dict:
+    out.mkdir(exist_ok=True)
+    fit = FitConfig(steps=steps, batch_size=2, optimiser=AdamWConfig(lr=0.01))
+    config = distill.Config(method=LimaConfig(**method), backbone=BACKBONE, voxels=VOXELS, fit=fit)
+    inputs = distill.Inputs(built.raw, built.index, built.features, built.memory)
+    return distill.run(config, inputs, out, Resources())
+
+
+def test_the_loss_falls_and_the_checkpoint_says_what_it_is(built: Artifacts, tmp_path: Path) -> None:
+    summary = train(built, tmp_path / "out", steps=25)
+    assert summary["last_loss"] < summary["first_loss"] - 0.02
+    assert summary["window"] == 3 and "filterbank" in summary["teacher"]
+    meta = read_meta(tmp_path / "out/backbone")
+    assert meta["kind"] == "backbone" and meta["method"] == "lima" and meta["in_channels"] == 4
+    load_weights(tmp_path / "out/backbone", build_backbone(BACKBONE, 4))
+    assert not (tmp_path / "out/resume").exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(built: Artifacts, tmp_path: Path) -> None:
+    train(built, tmp_path / "out", steps=1)
+    wider = MinkUNetConfig(**{**BACKBONE.model_dump(), "stem": 8})
+    with pytest.raises(CheckpointError, match=r"weights of another architecture: .* is "):
+        load_weights(tmp_path / "out/backbone", build_backbone(wider, 4))
+
+
+def test_a_killed_run_continues_to_the_same_bytes(
+    built: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(built, tmp_path / "whole")
+    real, calls = Lima.loss, []
+
+    def dies_in_the_fourth_step(self: Lima, batch: PretrainBatch) -> tuple[torch.Tensor, dict[str, float]]:
+        calls.append(batch)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    monkeypatch.setattr("lima_core.training.loop._Pacer.saved", lambda self, seconds: None)
+    monkeypatch.setattr("lima_core.training.loop.time.monotonic", iter(range(0, 10**9, 60)).__next__)
+    monkeypatch.setattr(Lima, "loss", dies_in_the_fourth_step)
+    with pytest.raises(KeyboardInterrupt):
+        train(built, tmp_path / "stopped")
+    monkeypatch.undo()
+    assert (tmp_path / "stopped/resume").exists()
+    train(built, tmp_path / "stopped")
+    assert tree(tmp_path / "stopped") == tree(tmp_path / "whole")
+
+
+def test_every_mechanism_changes_the_result_when_switched_off(built: Artifacts, tmp_path: Path) -> None:
+    off = CrossSequenceConfig(regions="none")
+    losses = [
+        train(built, tmp_path / "lima", 2)["last_loss"],
+        train(built, tmp_path / "no_mixing", 2, cross_sequence=off)["last_loss"],
+        train(built, tmp_path / "one_frame", 2, cross_sequence=off, frames=1)["last_loss"],
+        train(built, tmp_path / "base", 2, cross_sequence=off, frames=1, cross_view="first")["last_loss"],
+    ]
+    assert len(set(losses[:3])) == 3
+
+
+def test_a_longer_window_than_the_bank_is_refused(built: Artifacts, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="was built for 3 frames and cannot serve 4"):
+        train(built, tmp_path / "out", frames=4)
