@@ -2,8 +2,9 @@
 
 One matrix product per kernel offset fills a buffer of products, one row per pair of the kernel map, and ONE
 ``torch.nn.functional.embedding_bag`` adds up each output voxel's rows in a fixed order: repeatable on CPU and CUDA
-alike, and faster on CPU than an ``index_add_`` per offset at every width measured (benchmarks/bench_sparse.py). bf16
-products are added in float32. Backward gathers again what forward gathered, so only the features are kept.
+alike. Forward on one CPU thread it beat an ``index_add_`` per offset at every width tried, 16 to 384 channels, in
+float32 and bf16 (benchmarks/bench_sparse.py), so there is no second path. bf16 products are added in float32.
+Backward gathers again what forward gathered, so only the features are kept.
 """
 
 from contextlib import AbstractContextManager
