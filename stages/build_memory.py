@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lima_core import types
+from lima_core.cost import Cost, Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.geometry import se3
 from lima_core.geometry.camera import project
@@ -56,6 +57,15 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     parts = [Quality.from_json(bank.attributes(scene)["quality"]) for scene in bank.scenes()]
     num_frames = sum(bank.attributes(scene)["num_frames"] for scene in bank.scenes())
     return summary(Quality.total(parts, config.frames), out, num_frames)
+
+
+def estimate(config: Config, scale: Scale) -> Cost:
+    """Disk, memory and time before anything starts, from banks of scans with 35 k and 105 k points on 2 cores."""
+    return Cost(
+        disk_bytes=round(scale.num_frames * scale.num_points * (3.6 + 1.4 * config.frames)),
+        memory_bytes=round(400e6 + scale.num_points * (60 * config.frames + 800)),
+        seconds=scale.num_frames * scale.num_points * (1.6e-6 + 0.2e-6 * config.frames),
+    )
 
 
 def build_scene(config: Config, inputs: Inputs, out: Path, scene: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lima_core import types
+from lima_core.cost import Cost, Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.errors import ConfigError
 from lima_core.geometry.voxels import CylindricalGrid, VoxelGridConfig
@@ -20,6 +21,7 @@ from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import MemoryBank
 from lima_core.training.checkpoint import save_weights
+from lima_core.training.cost import training_bytes, training_seconds
 from lima_core.training.loop import FitConfig, finish, fit
 from lima_core.types import Resources
 
@@ -69,6 +71,17 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         "window": source.window,
         "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
     }
+
+
+def estimate(config: Config, scale: Scale) -> Cost:
+    """Disk, memory and time before anything starts; every frame is taken for a training frame."""
+    num_parameters = sum(p.numel() for p in build_backbone(config.backbone, IN_CHANNELS).parameters())
+    widest = max(config.backbone.decoder_widths)
+    return Cost(
+        disk_bytes=4 * num_parameters,
+        memory_bytes=training_bytes(config.fit, scale.num_points, widest, num_parameters),
+        seconds=training_seconds(config.fit, scale.num_frames, scale.num_points, num_parameters),
+    )
 
 
 def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, store: FeatureStore) -> PretrainSource:
