@@ -1,7 +1,7 @@
 """What a training will take on the reference machine, from sizes alone.
 
-Seconds per scan are a line through two measured steps (forward, backward, optimiser; 2 cores of an AMD EPYC of the Zen 4
-family, fp32): MinkUNet-34 with 37.9 M parameters on 31.5 k points 2.3 s, a network of 0.1 M parameters 0.1 s. An earlier
+Seconds per scan are a line through two measured steps (forward, backward, optimiser; fp32, 2 cores of a Zen 4 EPYC):
+MinkUNet-34 with 37.9 M parameters on 31.5 k points 2.3 s, a network of 0.1 M parameters 0.1 s. An earlier
 run of the same stage on the user's own machine replaces the guess.
 """
 
