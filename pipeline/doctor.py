@@ -35,7 +35,7 @@ def report(work: Path, environ: Mapping[str, str]) -> tuple[list[str], bool]:
         *_machine(work),
         *_hub(environ),
     ]
-    remedy = "missing packages: run `make .venv`, or pip install -e '.[dev]'" if wrong else "everything needed is here"
+    remedy = "missing packages: run `make venv`, or pip install -e '.[dev]'" if wrong else "everything needed is here"
     return [*lines, remedy], not wrong and _python_fits()
 
 

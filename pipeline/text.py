@@ -49,6 +49,12 @@ def manifest_text(path: object, record: Manifest) -> str:
     return "\n".join([*heads, *(_part(name, value) for name, value in parts.items() if value)])
 
 
-def _part(name: str, value: Any) -> str:
-    body = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
-    return f"\n{name}\n" + "\n".join(f"  {line}" for line in body.rstrip().splitlines())
+def _part(name: str, values: dict[str, Any]) -> str:
+    """A heading, then one line per key; what is nested is kept on few lines."""
+    lines = [line for key, value in values.items() for line in _dump({key: value}, value).rstrip().splitlines()]
+    return f"\n{name}\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _dump(values: dict[str, Any], value: Any) -> str:
+    style = None if isinstance(value, dict | list) else False
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=style, width=110, allow_unicode=True)

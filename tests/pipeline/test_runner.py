@@ -19,6 +19,7 @@ from pipeline.node import Source
 from pipeline.planning import plan
 from pipeline.runner import run
 
+ROOT = Path(__file__).parents[2]
 CHILD = """
 import sys
 from pathlib import Path
@@ -36,7 +37,9 @@ def start_child(work: Path) -> subprocess.Popen:
     """A process that builds six scenes slowly, once it is in the second of them."""
     (work / "slow").touch()
     code = CHILD.format(tests=str(Path(__file__).parent), work=str(work))
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 30
     while not (work / "at-1").exists():
         assert child.poll() is None, child.stderr.read()
@@ -170,7 +173,7 @@ def test_disk_trouble_is_one_line(
 def test_a_folder_without_manifest_is_not_taken_for_an_artifact(tmp_path: Path, toys: SimpleNamespace) -> None:
     node = toys.numbers()
     node.path(tmp_path).mkdir()
-    with pytest.raises(StoreError, match="no manifest.json, so this is not an artifact; remove"):
+    with pytest.raises(StoreError, match=r"no manifest\.json, so this is not an artifact; remove"):
         run([node], tmp_path, Resources())
 
 

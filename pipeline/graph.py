@@ -1,0 +1,125 @@
+"""THE FLOW: what an experiment is, and the nodes it consists of.  Read this first.
+
+    raw ─ index ─┬─ extract-features ─┬─ distill ─┬─ finetune ─ evaluate ─┐
+                 └─ build-memory ─────┘           └─ finetune ─ evaluate ─┴─ report
+
+``raw`` is a folder of recordings, or what stage synth makes when there is none.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lima_core.datasets import open_dataset
+from lima_core.errors import ConfigError
+from lima_core.types import Config
+from pipeline.node import Node, Source
+from stages import build_memory, distill, evaluate, extract_features, finetune, index, report, synth
+
+STAGES = ("synth", "index", "extract-features", "build-memory", "distill", "finetune", "evaluate", "report")
+
+Init = Literal["random", "pretrained"]
+
+
+class Downstream(Config):
+    """One row of a results table: how a model is trained downstream, once per initialisation and seed."""
+
+    task: Literal["seg"] = "seg"
+    probe: bool = False
+    """Train the head alone on a frozen backbone, by the config ``probe``; else everything, by ``finetune``."""
+    ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the labelled training scenes (or frames: ``subset.rule``)."""
+    inits: tuple[Init, ...] = ("random", "pretrained")
+
+
+class Experiment(Config):
+    """A config file."""
+
+    name: str
+    data_root: str | None = None
+    """Folder of the recordings; null: the synthetic world.  Not it enters recipes, but a digest of what it holds."""
+    synth: synth.Config = synth.Config()
+    index: index.Config
+    extract_features: extract_features.Config = extract_features.Config()
+    build_memory: build_memory.Config = build_memory.Config()
+    distill: distill.Config = distill.Config()
+    finetune: finetune.Config = finetune.Config()
+    """Of downstream runs that train everything."""
+    probe: finetune.Config = finetune.Config(augment=None)
+    """Of downstream runs that train the head alone."""
+    evaluate: evaluate.Config = evaluate.Config()
+    report: report.Config = report.Config()
+    downstream: tuple[Downstream, ...] = (Downstream(probe=True),)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    """Distillation and everything downstream of it is done once per seed."""
+
+    @model_validator(mode="after")
+    def _leaves_alone_what_the_flow_sets(self) -> "Experiment":
+        for path, value, default, owner in (
+            ("distill.seed", self.distill.seed, 0, "seeds"),
+            ("finetune.seed", self.finetune.seed, 0, "seeds"),
+            ("probe.seed", self.probe.seed, 0, "seeds"),
+            ("finetune.probe", self.finetune.probe, False, "downstream"),
+            ("probe.probe", self.probe.probe, False, "downstream"),
+            ("finetune.init", self.finetune.init, "pretrained", "downstream"),
+            ("probe.init", self.probe.init, "pretrained", "downstream"),
+            ("finetune.subset.ratio", self.finetune.subset.ratio, 1.0, "downstream"),
+            ("probe.subset.ratio", self.probe.subset.ratio, 1.0, "downstream"),
+        ):
+            if value != default:
+                raise ConfigError(f"{path} is set by {owner!r}", remedy=f"set {owner!r} instead")
+        return self
+
+
+def build(experiment: Experiment) -> list[Node]:
+    """All nodes of an experiment, in the order of the flow.
+
+    Raises:
+        DataError: ``data_root`` is not there or holds no such data set.
+        ConfigError: the same downstream run twice.
+    """
+    world = Node("synth", synth, experiment.synth, {}) if experiment.data_root is None else None
+    raw = world or _recordings(experiment)
+    frames = Node("index", index, experiment.index, {"raw": raw})
+    data = {"raw": raw, "index": frames}
+    features = Node("extract-features", extract_features, experiment.extract_features, data)
+    memory = Node("build-memory", build_memory, experiment.build_memory, data)
+    taught = data | {"extract_features": features, "build_memory": memory}
+    students, evaluations = [], []
+    for seed in experiment.seeds:
+        config = experiment.distill.model_copy(update={"seed": seed})
+        student = Node(f"distill-seed{seed}", distill, config, taught)
+        students.append(student)
+        for name, config in _downstream_runs(experiment, seed):
+            start = {"checkpoint": student} if config.init == "pretrained" else {}
+            trained = Node(name, finetune, config, data | start)
+            evaluations.append(Node(f"evaluate-{name}", evaluate, experiment.evaluate, data | {"finetune": trained}))
+    results = {"distill": {node.name: node for node in students}, "evaluate": {node.name: node for node in evaluations}}
+    page = Node("report", report, experiment.report, taught | results)
+    trainings = [node.inputs["finetune"] for node in evaluations]
+    return [*([world] if world else []), frames, features, memory, *students, *trainings, *evaluations, page]
+
+
+def _recordings(experiment: Experiment) -> Source:
+    root = Path(experiment.data_root).expanduser()
+    return Source(root, open_dataset(experiment.index.dataset, root).digest())
+
+
+def _downstream_runs(experiment: Experiment, seed: int) -> Iterator[tuple[str, finetune.Config]]:
+    """Name and config of every downstream training of one seed: ``probe-100pct-pretrained-seed0``."""
+    seen = set()
+    for run in experiment.downstream:
+        base = experiment.probe if run.probe else experiment.finetune
+        for init in run.inits:
+            name = f"{'probe' if run.probe else 'finetune'}-{100 * run.ratio:g}pct-{init}-seed{seed}"
+            if name in seen:
+                raise ConfigError(f"{name} is listed twice", where="downstream", remedy="remove one")
+            seen.add(name)
+            subset = base.subset.model_copy(update={"ratio": run.ratio})
+            values = {"probe": run.probe, "init": init, "subset": subset, "seed": seed}
+            if init == "random":  # the same network as the student, without what it was taught
+                values["backbone"] = base.backbone or experiment.distill.backbone
+                values["voxels"] = base.voxels or experiment.distill.voxels
+            yield name, base.model_copy(update=values)
