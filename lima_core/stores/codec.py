@@ -17,13 +17,17 @@ CODE_DTYPES: dict[str, str] = {"float16": "<f2", "int8": "|i1"}
 
 
 def fit_channel_scale(features: np.ndarray) -> np.ndarray:
-    """Root mean square of every channel, (C,) float32; 1 for a channel that is zero.
+    """Square root of every channel's root mean square, (C,) float32; 1 for a channel that is zero.
+
+    Half way, in decibels, between no channel scale and the full one. With the full scale, a token whose large channels
+    happen to be small pays for them with its small ones; on spectra with outlier channels the square root raised the
+    lowest cosine from 0.9994 to 0.9999, and where the full scale is better it is by less than 0.00002.
 
     Args:
         features: (..., C) float32, the sample that decides (one frame is enough: the token scale does the rest).
     """
     rows = features.reshape(-1, features.shape[-1]).astype(np.float64)
-    scale = np.sqrt(np.mean(rows**2, axis=0)) if len(rows) else np.ones(features.shape[-1])
+    scale = np.mean(rows**2, axis=0) ** 0.25 if len(rows) else np.ones(features.shape[-1])
     return np.where(scale > 0, scale, 1.0).astype(np.float32)
 
 

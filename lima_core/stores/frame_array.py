@@ -53,10 +53,10 @@ class FrameArrayWriter:
         self.num_written += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if error is None:
-            assert self.num_written == self.shape[0], f"{self.num_written} of {self.shape[0]} frames written"
-            self.file.write(_shard_index(self.shape, self.dtype))
-        self.file.close()
+        with self.file:
+            if error is None:
+                assert self.num_written == self.shape[0], f"{self.num_written} of {self.shape[0]} frames written"
+                self.file.write(_shard_index(self.shape, self.dtype))
 
 
 class FrameArray:

@@ -66,12 +66,14 @@ class Filterbank:
     def state(self) -> dict[str, Tensor]:
         """``mean`` (measurements,) and ``basis`` (measurements, channels), float32 on the CPU."""
         assert self.mean is not None and self.basis is not None, "fit comes first"
-        return {"mean": self.mean.cpu(), "basis": self.basis.cpu().contiguous()}
+        return {"mean": self.mean.cpu(), "basis": self.basis.cpu()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Takes what ``state`` gave."""
         assert state["basis"].shape[1] == self.channels, tuple(state["basis"].shape)
-        self.mean, self.basis = state["mean"].to(self.device), state["basis"].to(self.device)
+        # One memory layout whether fitted or read from a file: with another, products differ in the last bit.
+        mean, basis = (state[name].clone(memory_format=torch.contiguous_format) for name in ("mean", "basis"))
+        self.mean, self.basis = mean.to(self.device), basis.to(self.device)
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:

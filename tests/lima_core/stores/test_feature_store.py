@@ -1,0 +1,192 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from lima_core.errors import DataError, StoreError
+from lima_core.seeds import numpy_rng
+from lima_core.stores.codec import Codec
+from lima_core.stores.feature_store import (
+    FeatureFacts,
+    FeatureStore,
+    create_store,
+    finish_store,
+    has_scene,
+    write_scene,
+)
+
+FACTS = FeatureFacts(
+    channels=12,
+    patch_px=8,
+    image_size_px=(16, 24),
+    grid=(2, 3),
+    codec="int8",
+    teacher="a teacher",
+    cameras=("front", "back"),
+    scenes=("s1", "s0"),
+)
+NUM_FRAMES = 5
+HAS_IMAGE = np.array([[True, True], [False, True], [True, True], [False, False], [True, True]])
+
+
+def features_of(scene: str) -> np.ndarray:
+    """(F, cameras, h, w, C) float32."""
+    return numpy_rng(0, scene).normal(size=(NUM_FRAMES, 2, 2, 3, 12)).astype(np.float32)
+
+
+def write_one(artifact: Path, facts: FeatureFacts, scene: str) -> None:
+    with write_scene(artifact, facts, scene, NUM_FRAMES) as writer:
+        for features, has_image in zip(features_of(scene), HAS_IMAGE, strict=True):
+            writer.append(features, has_image)
+
+
+def write_store(artifact: Path, facts: FeatureFacts) -> FeatureStore:
+    create_store(artifact, facts)
+    for scene in facts.scenes:
+        write_one(artifact, facts, scene)
+    return finish_store(artifact)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("codec", ["int8", "float16"])
+def test_round_trip(tmp_path: Path, codec: Codec) -> None:
+    write_store(tmp_path, replace(FACTS, codec=codec))
+    store = FeatureStore.open(tmp_path)
+    assert store.facts == replace(FACTS, codec=codec) and store.scenes() == ("s1", "s0")
+    patches = store.read("s0", 1, 5)
+    table = patches.table()
+    assert table.shape == (4 * 2 * 2 * 3, 12) and table.dtype == torch.float32
+    np.testing.assert_array_equal(patches.has_image, HAS_IMAGE[1:])
+    decoded = table.reshape(4, 2, 2, 3, 12).numpy()
+    exact = features_of("s0")[1:]
+    assert (decoded[~HAS_IMAGE[1:]] == 0).all()
+    np.testing.assert_allclose(decoded[HAS_IMAGE[1:]], exact[HAS_IMAGE[1:]], atol=0.03 if codec == "int8" else 2e-3)
+
+
+def test_table_rows_are_frame_camera_row_column(tmp_path: Path) -> None:
+    store = write_store(tmp_path, replace(FACTS, codec="float16"))
+    table, exact = store.read("s1", 0, 5).table(), features_of("s1")
+    frame, camera, row, column = 2, 1, 1, 2
+    expected = exact[frame, camera, row, column].astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(table[((frame * 2 + camera) * 2 + row) * 3 + column].numpy(), expected)
+
+
+def test_any_zarr_reader_reads_it(tmp_path: Path) -> None:
+    store = write_store(tmp_path, FACTS)
+    group = zarr.open_group(tmp_path / "features.zarr", mode="r")
+    assert group.attrs["teacher"] == "a teacher" and group.attrs["grid"] == [2, 3]
+    patches = store.read("s1", 0, 5)
+    for name in ("codes", "token_scale", "channel_scale", "has_image"):
+        np.testing.assert_array_equal(group[f"s1/{name}"][...], getattr(patches, name))
+
+
+def test_channel_scale_comes_from_the_first_frame_with_an_image(tmp_path: Path) -> None:
+    store = write_store(tmp_path, FACTS)
+    first = features_of("s1")[0].reshape(-1, 12)
+    np.testing.assert_allclose(store.read("s1", 4, 5).channel_scale, ((first**2).mean(0)) ** 0.25, rtol=1e-6)
+
+
+@pytest.mark.parametrize("codec", ["int8", "float16"])
+def test_fidelity_and_counts_are_stored(tmp_path: Path, codec: Codec) -> None:
+    store = write_store(tmp_path, replace(FACTS, codec=codec))
+    cosines = []
+    for scene in store.scenes():
+        decoded = store.read(scene, 0, 5).table().reshape(5, 2, 2, 3, 12)[HAS_IMAGE]
+        exact = torch.from_numpy(features_of(scene))[HAS_IMAGE]
+        cosines.append(torch.nn.functional.cosine_similarity(decoded.double(), exact.double(), dim=-1).flatten())
+    summary, whole = store.summary("s1"), store.fidelity()
+    assert (summary.num_frames, summary.num_images, summary.num_missing_images) == (5, 7, 3)
+    assert summary.fidelity.mean_cosine == pytest.approx(float(cosines[0].mean()), abs=1e-12)
+    assert whole.mean_cosine == pytest.approx(float(torch.cat(cosines).mean()), abs=1e-12)
+    assert whole.p1_cosine == pytest.approx(min(float(c.quantile(0.01)) for c in cosines), abs=1e-12)
+    stored = json.loads((tmp_path / "features.zarr/zarr.json").read_text())["attributes"]["fidelity"]
+    assert stored["mean_cosine"] == whole.mean_cosine and whole.mean_cosine > 0.9999
+
+
+def test_scene_without_any_image(tmp_path: Path) -> None:
+    facts = replace(FACTS, scenes=("dark",))
+    create_store(tmp_path, facts)
+    with write_scene(tmp_path, facts, "dark", 2) as writer:
+        for _ in range(2):
+            writer.append(np.full((2, 2, 3, 12), np.nan, np.float32), np.zeros(2, bool))
+    store = finish_store(tmp_path)
+    assert (store.read("dark", 0, 2).table() == 0).all() and store.fidelity().num_tokens == 0
+
+
+def test_interrupted_scene_leaves_nothing_and_the_rest_is_the_same(tmp_path: Path) -> None:
+    write_store(tmp_path / "undisturbed", FACTS)
+    out = tmp_path / "resumed"
+    create_store(out, FACTS)
+    write_one(out, FACTS, "s1")
+    with pytest.raises(KeyboardInterrupt), write_scene(out, FACTS, "s0", NUM_FRAMES) as writer:
+        writer.append(features_of("s0")[0], HAS_IMAGE[0])
+        raise KeyboardInterrupt
+    assert has_scene(out, "s1") and not has_scene(out, "s0")
+    with pytest.raises(StoreError, match="1 of 2 scenes, the first missing is s0"):
+        FeatureStore.open(out)
+    create_store(out, FACTS)
+    (out / "features.zarr/s0.writing").mkdir()  # what kill -9 leaves behind
+    (out / "features.zarr/s0.writing/zarr.json").write_text("{")
+    write_one(out, FACTS, "s0")
+    finish_store(out)
+    assert files(out) == files(tmp_path / "undisturbed")
+
+
+def test_other_teacher_in_an_unfinished_store_is_refused(tmp_path: Path) -> None:
+    create_store(tmp_path, FACTS)
+    with pytest.raises(StoreError, match="teacher = 'a teacher', now it is 'another'"):
+        create_store(tmp_path, replace(FACTS, teacher="another"))
+
+
+def test_missing_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no feature store here; build it with: lima stage extract-features"):
+        FeatureStore.open(tmp_path)
+
+
+def test_other_schema_version(tmp_path: Path) -> None:
+    write_store(tmp_path, FACTS)
+    root = tmp_path / "features.zarr/zarr.json"
+    root.write_text(root.read_text().replace("lima-features/1", "lima-features/0"))
+    with pytest.raises(StoreError, match="schema 'lima-features/0', this version reads 'lima-features/1'"):
+        FeatureStore.open(tmp_path)
+
+
+def test_unknown_scene_frames_outside_and_truncated_file(tmp_path: Path) -> None:
+    store = write_store(tmp_path, FACTS)
+    with pytest.raises(StoreError, match="no scene 's9'"):
+        store.read("s9", 0, 1)
+    with pytest.raises(StoreError, match=r"frames 3\.\.9 of an array of 5"):
+        store.read("s0", 3, 9)
+    shard = tmp_path / "features.zarr/s1/codes/c/0/0/0/0/0"
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(StoreError, match="truncated"):
+        store.read("s1", 0, 1)
+
+
+@pytest.mark.parametrize(("codec", "value"), [("int8", np.nan), ("int8", np.inf), ("float16", 1e5)])
+def test_features_that_cannot_be_stored_are_refused(tmp_path: Path, codec: Codec, value: float) -> None:
+    facts = replace(FACTS, codec=codec)
+    create_store(tmp_path, facts)
+    bad = features_of("s0")[0]
+    bad[1, 0, 2, 3] = value
+    with (
+        pytest.raises(DataError, match="frame t17: the teacher's features"),
+        write_scene(tmp_path, facts, "s0", 1) as writer,
+    ):
+        writer.append(bad, np.array([True, True]), "t17")
+    assert not has_scene(tmp_path, "s0")
+
+
+@pytest.mark.gpu
+def test_cuda_decodes_the_same_features(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    patches = write_store(tmp_path, FACTS).read("s0", 0, 5)
+    torch.testing.assert_close(patches.table("cuda").cpu(), patches.table())

@@ -1,0 +1,217 @@
+"""extract-features: what a reader of the store gets, resumption, images that cannot be used."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lima_core.datasets import dataset_config, open_dataset
+from lima_core.errors import ConfigError, DataError, StoreError
+from lima_core.stores.feature_store import FeatureStore, has_scene
+from lima_core.stores.frame_index import FrameIndex
+from lima_core.teachers import FilterbankConfig, HuggingFaceConfig, build_teacher
+from lima_core.types import Resources
+from stages import extract_features
+from stages.extract_features import Config, Inputs, fit_sample, read_ahead, run
+from tests.lima_core.datasets.tiny_folder import NUM_FRAMES, write_tiny_folder
+
+CONFIG = Config(
+    teacher=FilterbankConfig(channels=8),
+    image_size_px=(16, 24),
+    fit_images=5,
+    splits=("train", "val", "none"),
+)
+RANDOM_VIT = HuggingFaceConfig(random_init=True, architecture="dinov2-tiny")
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    """Two scenes of six frames, two cameras, no side image in the second frame."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "index").mkdir()
+    config = dataset_config({"name": "folder"})
+    dataset = open_dataset(config, write_tiny_folder(tmp_path / "raw"))
+    frames = [frame for scene in dataset.scenes() for frame in dataset.frames(scene)]
+    FrameIndex.write(tmp_path / "index", frames, dataset.facts, config.model_dump(mode="json"))
+    return Inputs(tmp_path / "raw", tmp_path / "index")
+
+
+def out_folder(tmp_path: Path, name: str = "out") -> Path:
+    (tmp_path / name).mkdir()
+    return tmp_path / name
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def image_path(inputs: Inputs, scene: str, frame: int, camera: int) -> Path:
+    camera_of_frame = FrameIndex.open(inputs.index).frames(scene)[frame].cameras[camera]
+    assert camera_of_frame
+    return inputs.raw / camera_of_frame.image
+
+
+def test_summary_and_facts(inputs: Inputs, tmp_path: Path) -> None:
+    out = out_folder(tmp_path)
+    summary = run(CONFIG, inputs, out, Resources())
+    assert "fixed filters" in summary["teacher"]
+    assert (summary["num_scenes"], summary["num_frames"]) == (2, 2 * NUM_FRAMES)
+    assert (summary["num_images"], summary["num_missing_images"]) == (4 * NUM_FRAMES - 2, 2)
+    assert summary["fidelity"]["mean_cosine"] > 0.9999
+    facts = FeatureStore.open(out).facts
+    assert (facts.grid, facts.patch_px, facts.channels, facts.scenes) == ((2, 3), 8, 8, ("a", "b"))
+    assert facts.cameras == FrameIndex.open(inputs.index).facts.cameras
+
+
+@pytest.mark.parametrize("teacher", [FilterbankConfig(channels=8), RANDOM_VIT], ids=["filterbank", "huggingface"])
+def test_stored_features_are_the_teachers_of_the_resized_image(
+    inputs: Inputs, tmp_path: Path, teacher: FilterbankConfig | HuggingFaceConfig
+) -> None:
+    out, size = out_folder(tmp_path), (28, 56) if teacher == RANDOM_VIT else (16, 24)
+    run(Config(**{**dict(CONFIG), "teacher": teacher, "image_size_px": size}), inputs, out, Resources())
+    expected = build_teacher(teacher)
+    if (out / "teacher.safetensors").exists():
+        expected.load_state(extract_features.load_file(out / "teacher.safetensors"))
+    pixels = Image.open(image_path(inputs, "b", 3, 1)).convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
+    image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None] / 255
+    exact = expected.encode(image)[0]
+    store = FeatureStore.open(out)
+    stored = store.read("b", 3, 4).table().reshape(2, *store.facts.grid, -1)[1]
+    assert torch.nn.functional.cosine_similarity(stored, exact, dim=-1).min() > 0.999
+
+
+def test_camera_without_image_has_no_features(inputs: Inputs, tmp_path: Path) -> None:
+    out = out_folder(tmp_path)
+    run(CONFIG, inputs, out, Resources())
+    patches = FeatureStore.open(out).read("a", 0, NUM_FRAMES)
+    cameras = [frame.cameras for frame in FrameIndex.open(inputs.index).frames("a")]
+    np.testing.assert_array_equal(patches.has_image, [[c is not None for c in rig] for rig in cameras])
+    assert (~patches.has_image).sum() == 1
+    assert (patches.codes[~patches.has_image] == 0).all()
+    assert (np.abs(patches.codes[patches.has_image].astype(int)).max(axis=-1) > 0).all()
+
+
+def test_threads_do_not_change_a_byte(inputs: Inputs, tmp_path: Path) -> None:
+    alone, threaded = out_folder(tmp_path, "alone"), out_folder(tmp_path, "threaded")
+    run(CONFIG, inputs, alone, Resources())
+    run(CONFIG, inputs, threaded, Resources(workers=3))
+    assert files(alone) == files(threaded)
+
+
+def test_resumed_run_is_byte_for_byte_the_undisturbed_one(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed, out = out_folder(tmp_path, "undisturbed"), out_folder(tmp_path)
+    run(CONFIG, inputs, undisturbed, Resources())
+    original = extract_features.load_images
+
+    def stopped(dataset: Any, frame: Any, **kwargs: Any) -> np.ndarray:
+        if (frame.scene, frame.index) == ("b", 3):
+            raise KeyboardInterrupt
+        return original(dataset, frame, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract_features, "load_images", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(CONFIG, inputs, out, Resources(workers=1))
+    assert has_scene(out, "a") and not has_scene(out, "b")
+    written = (out / "features.zarr/a/codes/zarr.json").stat().st_mtime_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(extract_features, "fit_sample", lambda *_: pytest.fail("the basis was fitted a second time"))
+        run(CONFIG, inputs, out, Resources())
+    assert (out / "features.zarr/a/codes/zarr.json").stat().st_mtime_ns == written
+    assert files(out) == files(undisturbed)
+
+
+def test_other_weights_under_the_same_name_do_not_mix(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = out_folder(tmp_path)
+    config = Config(teacher=RANDOM_VIT, image_size_px=(28, 28), splits=("train", "val", "none"))
+    run(config, inputs, out, Resources())
+    monkeypatch.setattr("lima_core.teachers.huggingface._identity", lambda *_: "other weights")
+    with pytest.raises(StoreError, match="now it is 'other weights'"):
+        run(config, inputs, out, Resources())
+
+
+def test_only_scenes_of_the_splits(inputs: Inputs, tmp_path: Path) -> None:
+    index = FrameIndex.open(inputs.index)
+    frames = [
+        type(frame)(**{**vars(frame), "split": "val" if frame.scene == "a" else "train"}) for frame in index.frames()
+    ]
+    FrameIndex.write(inputs.index, frames, index.facts, index.dataset)
+    config = CONFIG.model_copy(update={"splits": ("train",)})
+    assert run(config, inputs, out_folder(tmp_path), Resources())["num_scenes"] == 1
+    assert FeatureStore.open(tmp_path / "out").scenes() == ("b",)
+    with pytest.raises(ConfigError, match="no scene in"):
+        run(CONFIG.model_copy(update={"splits": ("none",)}), inputs, out_folder(tmp_path, "none"), Resources())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("camera", [0, 1], ids=["jpg", "png"])
+def test_truncated_image_is_named(inputs: Inputs, tmp_path: Path, workers: int, camera: int) -> None:
+    path = image_path(inputs, "b", 4, camera)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    out, config = out_folder(tmp_path), CONFIG.model_copy(update={"fit_images": 1})
+    with pytest.raises(DataError) as raised:
+        run(config, inputs, out, Resources(workers=workers))
+    frame = FrameIndex.open(inputs.index).frames("b")[4]
+    for part in (frame.token, "scene b", f"camera {FrameIndex.open(inputs.index).facts.cameras[camera]}", str(path)):
+        assert part in str(raised.value)
+    assert "copy the file again" in str(raised.value) and "\n" not in str(raised.value)
+    assert has_scene(out, "a") and not has_scene(out, "b")
+
+
+def test_missing_image_is_named(inputs: Inputs, tmp_path: Path) -> None:
+    image_path(inputs, "a", 1, 0).unlink()
+    with pytest.raises(DataError, match=r"frame .* of scene a, camera front: .*000001\.jpg: cannot be read: No such"):
+        run(CONFIG, inputs, out_folder(tmp_path), Resources())
+
+
+def test_size_that_is_no_multiple_of_the_patch_names_the_nearest(inputs: Inputs, tmp_path: Path) -> None:
+    config = Config(teacher=RANDOM_VIT, image_size_px=(225, 448), splits=("train", "val", "none"))
+    with pytest.raises(ConfigError, match=r"nearest sizes are \[224, 448\] and \[238, 448\]"):
+        run(config, inputs, out_folder(tmp_path), Resources())
+
+
+def test_fit_sample_is_spread_evenly(inputs: Inputs) -> None:
+    index = FrameIndex.open(inputs.index)
+    frames = [type(frame)(**{**vars(frame), "split": "train"}) for frame in index.frames()]
+    index = FrameIndex.write(inputs.index, frames, index.facts, index.dataset)
+    everything = [(f.token, c.name) for f in frames for c in f.cameras if c]
+    four = [(f.token, c.name) for f, c in fit_sample(index, 4)]
+    positions = [everything.index(one) for one in four]
+    assert positions == [2, 8, 13, 19]
+    assert [(f.token, c.name) for f, c in fit_sample(index, 999)] == everything
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("num", [0, 1, 5, 20])
+def test_read_ahead_keeps_order_and_loses_nothing(workers: int, num: int) -> None:
+    results = read_ahead(lambda frame: frame * 10, list(range(num)), workers)  # type: ignore[arg-type]
+    assert list(results) == [10 * i for i in range(num)]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("folder", "dataset"),
+    [("nuscenes", {"name": "nuscenes", "version": "v1.0-mini"}), ("pandaset", {"name": "folder"})],
+)
+def test_real_images(real_data: Path, tmp_path: Path, folder: str, dataset: dict[str, str]) -> None:
+    if not (real_data / folder).is_dir():
+        pytest.skip(f"LIMA_TEST_DATA holds no {folder}")
+    config = dataset_config(dataset)
+    opened = open_dataset(config, real_data / folder)
+    frames = opened.frames(opened.scenes()[0])[:2]
+    index = out_folder(tmp_path, "index")
+    FrameIndex.write(index, frames, opened.facts, config.model_dump(mode="json"))
+    out = out_folder(tmp_path)
+    extraction = Config(image_size_px=(224, 400), splits=("train", "val", "none"), fit_images=6)
+    summary = run(extraction, Inputs(real_data / folder, index), out, Resources())
+    assert summary["num_images"] == 6 * len(frames) and summary["fidelity"]["p1_cosine"] > 0.9999
+    table = FeatureStore.open(out).read(frames[0].scene, 0, len(frames)).table()
+    unit = torch.nn.functional.normalize(table, dim=1)
+    assert unit.mean(0).norm() < 0.5  # mean-centred: directions differ
