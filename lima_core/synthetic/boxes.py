@@ -15,8 +15,9 @@ BOX_REACH_M = 75.0
 
 def points_inside(points: np.ndarray, centre_m: np.ndarray, yaw_rad: float, size_m: Sequence[float]) -> int:
     """Number of points (N, 3) in an upright box, all in one frame."""
-    offset = points - centre_m
-    near = offset[(offset[:, :2] ** 2).sum(1) < size_m[0] ** 2 / 4 + size_m[1] ** 2 / 4]
+    radius = np.hypot(size_m[0], size_m[1]) / 2
+    near = np.flatnonzero(np.abs(points[:, 0] - centre_m[0]) < radius)
+    near = points[near[np.abs(points[near, 1] - centre_m[1]) < radius]] - centre_m
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
     local = np.abs(near @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]))
     return int(np.count_nonzero((local <= np.asarray(size_m) / 2).all(1)))
@@ -29,7 +30,7 @@ def seen_pixels(pictures: Sequence[Picture], num_actors: int) -> np.ndarray:
 
 
 def expected_pixels(
-    actor: Actor, xyz_m: np.ndarray, plan_from_ego: np.ndarray, rig: Sequence[Mount], image_size_px: tuple[int, int]
+    actor: Actor, xyz_m: np.ndarray, local_from_plan: Sequence[np.ndarray], rig: Sequence[Mount], image_size_px: tuple[int, int]
 ) -> float:
     """Pixels an unhidden actor would cover in all cameras: clipped bounds of its projected box, four fifths filled."""
     signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (0, 2)]) / 2
@@ -37,10 +38,9 @@ def expected_pixels(
     cos, sin = np.cos(actor.spot.yaw_rad), np.sin(actor.spot.yaw_rad)
     plan = corners @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) + xyz_m
     total = 0.0
-    for mount in rig:
+    for mount, inverse in zip(rig, local_from_plan, strict=True):
         if mount.intrinsics is None:
             continue
-        inverse = np.linalg.inv(plan_from_ego @ mount.ego_from_sensor)
         local = plan @ inverse[:3, :3].T + inverse[:3, 3]
         if local[:, 2].min() < 0.3:
             continue
@@ -59,9 +59,11 @@ def make_boxes(
     Visibility compares pixels with the actor's projected box at the LiDAR's time: an estimate, good to one of nuScenes'
     four levels.
     """
-    world = (points[:, :3] @ plan_from_lidar[:3, :3].T + plan_from_lidar[:3, 3]).astype(np.float32)
+    world = points[:, :3] @ plan_from_lidar[:3, :3].T + plan_from_lidar[:3, 3]
+    world = np.asfortranarray(world, np.float32)
     turn = site.plan.global_from_plan
     heading = float(np.arctan2(turn[1, 0], turn[0, 0]))
+    local_from_plan = [np.linalg.inv(plan_from_ego @ mount.ego_from_sensor) for mount in rig]
     seen, out = seen_pixels(pictures, len(actors)), []
     for number, actor in enumerate(actors):
         xyz = actor.place(site.hills, seconds)
@@ -72,7 +74,7 @@ def make_boxes(
         inside = points_inside(world, centre.astype(np.float32), actor.spot.yaw_rad, actor.model.size_m)
         if not inside and not seen[number]:
             continue
-        expected = expected_pixels(actor, xyz, plan_from_ego, rig, pictures[0].raw_class.shape)
+        expected = expected_pixels(actor, xyz, local_from_plan, rig, pictures[0].raw_class.shape)
         yaw = actor.spot.yaw_rad + heading
         velocity = actor.spot.speed_m_s * np.array([np.cos(yaw), np.sin(yaw)])
         out.append(Box(

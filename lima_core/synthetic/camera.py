@@ -59,27 +59,41 @@ def _light(hits: Hits, lit: np.ndarray, leafy: np.ndarray, palette: Palette) -> 
     return facing[:, None] * np.asarray(palette.sunlight, np.float32) + above[:, None] * np.asarray(palette.ambient, np.float32)
 
 
+def sunlit(
+    casters: Sequence[Caster], palette: Palette, origin: np.ndarray, rays: np.ndarray, hits: Hits, shape: tuple[int, int]
+) -> np.ndarray:
+    """Share of the sun that arrives (N,) float32 at every pixel of an image; shadows have half the image's resolution.
+
+    Every second pixel of every second row sends a ray towards the sun and speaks for its neighbours.
+    """
+    height, width = shape
+    rows, columns = np.meshgrid(np.arange(0, height, 2), np.arange(0, width, 2), indexing="ij")
+    asked = (rows * width + columns).reshape(-1)
+    asked = asked[hits.face[asked] >= 0]
+    points = origin + rays[asked] * hits.range_m[asked, None] + hits.normal[asked] * np.float32(0.02)
+    coarse = np.ones(height * width, np.float32)
+    coarse[asked] -= np.float32(0.9) * shadowed(casters, points, palette.sun)
+    coarse = coarse.reshape(shape)[::2, ::2]
+    return coarse.repeat(2, 0).repeat(2, 1)[:height, :width].reshape(-1)
+
+
 def shade(
-    mesh: Mesh, casters: Sequence[Caster], atlas: Atlas, palette: Palette, origin: np.ndarray, rays: np.ndarray,
-    hits: Hits, pixel_rad: float, shadows: bool,
+    mesh: Mesh, atlas: Atlas, palette: Palette, rays: np.ndarray,
+    hits: Hits, pixel_rad: float, lit: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """Colour (N, 3) float32 of rays that all hit something."""
+    """Colour (N, 3) float32 of rays (N, 3) that all hit something, where a share ``lit`` (N,) of the sun arrives."""
     material = mesh.material[hits.face]
     cosine = np.abs(np.einsum("ij,ij->i", hits.normal, rays))
-    colour = surface_colour(mesh, atlas, hits, hits.range_m * pixel_rad / np.sqrt(np.maximum(cosine, 0.05)))
+    colour = surface_colour(mesh, atlas, hits, hits.range_m * pixel_rad / np.sqrt(np.maximum(cosine, np.float32(0.05))))
     leafy = material == material_index("foliage")
-    lit = np.ones(len(rays), np.float32)
-    sunny = np.flatnonzero(leafy | (hits.normal @ palette.sun > 0))
-    if shadows:
-        points = origin + rays[sunny] * hits.range_m[sunny, None] + hits.normal[sunny] * np.float32(0.02)
-        lit[sunny] = 1 - 0.9 * shadowed(casters, points, palette.sun)
     colour = colour * _light(hits, lit, leafy, palette)
     gloss = (of_material("gloss")[material] * (0.12 + 0.88 * (1 - cosine) ** 4))[:, None]
-    mirrored = rays - 2 * np.einsum("ij,ij->i", rays, hits.normal)[:, None] * hits.normal
-    reflected = np.where(mirrored[:, 2:] > 0, np.asarray(palette.horizon), 0.3 * np.asarray(palette.ambient))
-    colour = colour * (1 - gloss) + reflected.astype(np.float32) * gloss
+    mirrored_up = rays[:, 2] + 2 * cosine * hits.normal[:, 2]
+    horizon = np.asarray(palette.horizon, np.float32)
+    reflected = np.where(mirrored_up[:, None] > 0, horizon, np.float32(0.3) * np.asarray(palette.ambient, np.float32))
+    colour = colour * (1 - gloss) + reflected * gloss
     haze = (1 - np.exp(-hits.range_m / HAZE_M))[:, None]
-    return colour * (1 - haze) + np.asarray(palette.horizon, np.float32) * haze
+    return colour * (1 - haze) + horizon * haze
 
 
 def _lens(image: np.ndarray) -> np.ndarray:
@@ -115,7 +129,10 @@ def take_picture(
     colour = np.empty((len(rays), 3), np.float32)
     colour[nothing] = sky(rays[nothing], palette, atlas)
     pixel_rad = float(1.0 / intrinsics[0, 0])
-    colour[found] = shade(mesh, casters, atlas, palette, origin, rays[found], hits[found], pixel_rad, config.shadows)
+    lit = np.ones(len(rays), np.float32)
+    if config.shadows:
+        lit = sunlit(casters, palette, origin, rays, hits, config.image_size_px)
+    colour[found] = shade(mesh, atlas, palette, rays[found], hits[found], pixel_rad, lit[found])
     image = _lens(colour.reshape(height, width, 3)) * 255 + 0.0
     image += config.noise * rng.standard_normal(image.shape, np.float32)
     raw_class = np.full(len(rays), SKY, np.uint8)

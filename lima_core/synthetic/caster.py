@@ -20,18 +20,19 @@ FAR_M = 1.0e4
 
 @dataclass(frozen=True)
 class Caster:
-    """One mesh, ready for rays. The order of its faces is that of the mesh it was built from."""
+    """One mesh, ready for rays."""
 
     scene: EmbreeScene
-    num_faces: int
+    faces: np.ndarray
+    """(F,) int32, number of each triangle among all surfaces."""
 
 
-def build_caster(triangles: np.ndarray) -> Caster:
-    """Caster over triangles (F, 3, 3) float32."""
+def build_caster(triangles: np.ndarray, faces: np.ndarray) -> Caster:
+    """Caster over triangles (F, 3, 3) float32 that are the given faces (F,) of all surfaces."""
     scene = EmbreeScene()
     vertices = np.ascontiguousarray(triangles, np.float32).reshape(-1, 3)
     TriangleMesh(scene, vertices, np.arange(len(vertices), dtype=np.int32).reshape(-1, 3))
-    return Caster(scene, len(triangles))
+    return Caster(scene, faces.astype(np.int32))
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Hits:
     range_m: np.ndarray
     """(N,) float32 along the unit direction; ``FAR_M`` where nothing was hit."""
     face: np.ndarray
-    """(N,) int32, number in the concatenated meshes of the casters; -1 where nothing was hit."""
+    """(N,) int32, number among all surfaces; -1 where nothing was hit."""
     weights: np.ndarray
     """(N, 2) float32, barycentric weights of the second and third corner."""
     normal: np.ndarray
@@ -60,15 +61,13 @@ def cast(casters: Sequence[Caster], origins: np.ndarray, directions: np.ndarray)
     count = len(origins)
     range_m, face = np.full(count, FAR_M, np.float32), np.full(count, -1, np.int32)
     weights, normal = np.zeros((count, 2), np.float32), np.zeros((count, 3), np.float32)
-    first = 0
     for caster in casters:
-        if caster.num_faces:
+        if len(caster.faces):
             out = caster.scene.run(origins, directions, dists=range_m.copy(), query="INTERSECT", output=True)
             hit = np.flatnonzero(out["primID"] >= 0)
-            range_m[hit], face[hit] = out["tfar"][hit], out["primID"][hit] + first
+            range_m[hit], face[hit] = out["tfar"][hit], caster.faces[out["primID"][hit]]
             weights[hit] = np.stack([out["u"][hit], out["v"][hit]], 1)
             normal[hit] = out["Ng"][hit]
-        first += caster.num_faces
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     away = np.einsum("ij,ij->i", normal, directions) > 0
     normal[away] *= -1
@@ -80,7 +79,7 @@ def shadowed(casters: Sequence[Caster], points: np.ndarray, towards: np.ndarray)
     out = np.zeros(len(points), bool)
     directions = np.ascontiguousarray(np.broadcast_to(towards, points.shape), np.float32)
     for caster in casters:
-        if caster.num_faces:
+        if len(caster.faces):
             open_ = np.flatnonzero(~out)
             found = caster.scene.run(np.ascontiguousarray(points[open_], np.float32), directions[open_], query="OCCLUDED")
             out[open_] = found >= 0

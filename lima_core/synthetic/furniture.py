@@ -1,7 +1,10 @@
 """What stands along a street and is nobody's vehicle: lamps, signals, signs, bins, fences."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from lima_core.seeds import numpy_rng
 from lima_core.synthetic.categories import raw
 from lima_core.synthetic.mesh import Mesh, labelled, merge
 from lima_core.synthetic.shapes import Look, about, box, cylinder
@@ -47,3 +50,19 @@ def fence(length_m: float, rng: np.random.Generator) -> Mesh:
     """Fence or low wall along x from the origin."""
     look = (Look("planks", tuple(rng.uniform(0.7, 1.2) * np.ones(3))), Look("brick", (0.62, 0.42, 0.34)))[rng.integers(2)]
     return labelled(box((0.0, -0.06, length_m, 0.06), -0.3, rng.uniform(0.9, 1.7), look), raw("static.manmade"))
+
+
+@dataclass(frozen=True)
+class Street:
+    """Furniture a town repeats."""
+
+    lamps: tuple[Mesh, ...]
+    signals: tuple[Mesh, ...]
+    signs: tuple[Mesh, ...]
+    bins: tuple[Mesh, ...]
+
+
+def make_street(seed: int) -> Street:
+    """A few of each kind."""
+    rng = numpy_rng(seed, "street")
+    return Street(*(tuple(make(rng) for _ in range(8)) for make in (lamp, signal, sign, bin_)))

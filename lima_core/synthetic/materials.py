@@ -79,9 +79,12 @@ MATERIALS: tuple[Material, ...] = (
 )
 
 
+_INDEX = {material.name: index for index, material in enumerate(MATERIALS)}
+
+
 def material_index(name: str) -> int:
     """Row of a material in ``MATERIALS``."""
-    return next(index for index, material in enumerate(MATERIALS) if material.name == name)
+    return _INDEX[name]
 
 
 @dataclass(frozen=True)

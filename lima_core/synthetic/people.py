@@ -28,7 +28,7 @@ def _upper(rng: np.random.Generator, hip_m: float, tall_m: float, top: Look, lea
         parts.append(cylinder(elbow, (elbow[0] + reach, side * 0.24, elbow[2] - 0.2), (0.05, 0.04), skin, sides=5))
     parts.append(blob((lean_m, 0, neck + 0.07), (0.105, 0.09, 0.13), skin, rng, 0.02))
     cover = Look("vest") if worker else Look("hair", tuple(rng.uniform(0.6, 2.2) * np.ones(3)))
-    return [*parts, blob((lean_m - 0.02, 0, neck + 0.13), (0.11, 0.10, 0.09), cover, rng, 0.02)]
+    return [*parts, blob((lean_m - 0.02, 0, neck + 0.13), (0.11, 0.10, 0.09), cover, rng, 0.02, subdivisions=0)]
 
 
 def pedestrian(rng: np.random.Generator, category: str) -> Model:

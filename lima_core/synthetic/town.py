@@ -28,6 +28,7 @@ class Site:
     hills: Hills
     palette: Palette
     greens: Greens
+    street: furniture.Street
     seed: int
 
 
@@ -113,16 +114,16 @@ def block_furniture(site: Site, block: Block, rng: np.random.Generator) -> list[
     """Trees, lamps, signs and bins along the kerb, traffic lights at the corners."""
     parts = []
     for start, along, length, yaw in _edges(inside(block.rect, 0.75)):
-        parts.append(_stand(site, furniture.signal(rng), *(start + along * (length - 1.5)), yaw))
+        parts.append(_stand(site, pick(site.street.signals, rng), *(start + along * (length - 1.5)), yaw))
         gap = rng.uniform(8, 12) if block.verge else rng.uniform(12, 22)
         for s in np.arange(6.0, length - 6.0, gap) + rng.uniform(-1, 1):
             if rng.random() < 0.85:
                 parts.append(_stand(site, pick(site.greens.trees, rng), *(start + along * s), rng.uniform(0, 6.28)))
         for s in np.arange(rng.uniform(8, 14), length - 4, 24.0):
-            parts.append(_stand(site, furniture.lamp(rng), *(start + along * (s + 2.9)), yaw + np.pi))
-            parts.append(_stand(site, furniture.sign(rng), *(start + along * (s - 2.2)), yaw))
+            parts.append(_stand(site, pick(site.street.lamps, rng), *(start + along * (s + 2.9)), yaw + np.pi))
+            parts.append(_stand(site, pick(site.street.signs, rng), *(start + along * (s - 2.2)), yaw))
             if rng.random() < 0.6:
-                parts.append(_stand(site, furniture.bin_(rng), *(start + along * (s + 4.6))))
+                parts.append(_stand(site, pick(site.street.bins, rng), *(start + along * (s + 4.6))))
     return parts
 
 

@@ -137,7 +137,7 @@ def add_wishes(roster: Roster, plan: Plan, rng: np.random.Generator) -> None:
     kinds = ["bus", "trailer", "truck", "motorcycle", "construction", "ridden_bicycle", "ridden_motorcycle", "oncoming_bus"]
     for kind in rng.permutation(kinds):
         for _ in range(30):
-            found = _on_path(plan, drive, float(rng.uniform(0, far + 30)))
+            found = _on_path(plan, drive, float(rng.uniform(10, far + 35)))
             if found is None or not _clear_of_crossings(plan, found[0], found[1], 9.0):
                 continue
             road, along, way = found

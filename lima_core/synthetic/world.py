@@ -14,6 +14,7 @@ from lima_core.synthetic.capture import Capture, Image, Scan, SceneInfo
 from lima_core.synthetic.caster import Caster, build_caster
 from lima_core.synthetic.config import CameraConfig, LidarConfig, WorldConfig
 from lima_core.synthetic.ego import Drive, ego_pose, make_drive
+from lima_core.synthetic.furniture import make_street
 from lima_core.synthetic.greenery import make_greens
 from lima_core.synthetic.lidar import scan
 from lima_core.synthetic.materials import Atlas, build_atlas
@@ -28,6 +29,8 @@ from lima_core.synthetic.traffic import make_actors
 TOWNS = {"synthetic-north": NORTH_TOWN, "synthetic-south": SOUTH_TOWN}
 FRAME_S = 0.5
 """Key frames at 2 Hz, as in nuScenes."""
+MOVERS_M = 120.0
+"""Moving actors farther from a sensor are left out; they would be a few pixels."""
 EPOCH_US = 1_500_000_000_000_000
 """Time of the first scene: arbitrary, so that the world is the same whenever it is made."""
 
@@ -51,9 +54,11 @@ class Stage:
     drive: Drive
     rig: tuple[Mount, ...]
     actors: tuple[Actor, ...]
+    first_face: np.ndarray
+    """Number of the first face of every moving actor among all surfaces."""
     standing: Caster
     surfaces: Mesh
-    """Town, then standing actors, then moving ones at rest: attributes in the casters' order."""
+    """Town, then standing actors, then moving ones (on the origin): what the casters' face numbers mean."""
     start_us: int
     num_frames: int
 
@@ -64,9 +69,9 @@ def get_town(name: str, world: WorldConfig) -> Town:
     seed = derive(world.seed, "town", name)
     palette = TOWNS[name]
     plan, hills = make_plan(seed, world.num_streets), make_hills(seed)
-    site = Site(plan, hills, palette, make_greens(seed, palette.leaves), seed)
+    site = Site(plan, hills, palette, make_greens(seed, palette.leaves), make_street(seed), seed)
     mesh = build_town(site)
-    return Town(site, mesh, build_caster(mesh.triangles))
+    return Town(site, mesh, build_caster(mesh.triangles, np.arange(len(mesh))))
 
 
 get_atlas = lru_cache(maxsize=1)(build_atlas)
@@ -102,12 +107,14 @@ def set_stage(
     drive = make_drive(plan, world.seed, name, turn)
     actors = make_actors(plan, drive, world.seed, name, num_frames * FRAME_S, world.traffic)
     numbered = list(enumerate(actors))
-    parked = _at_rest(town, [(i, a) for i, a in numbered if not a.moves], 0.0)
+    nothing = Mesh(*(part[:0] for part in vars(town.mesh).values()))
+    parked = merge([nothing, *_at_rest(town, [(i, a) for i, a in numbered if not a.moves], 0.0)])
     moving = _at_rest(town, [(i, a) for i, a in numbered if a.moves], None)
-    standing = build_caster(np.concatenate([m.triangles for m in parked]) if parked else np.zeros((0, 3, 3), np.float32))
+    standing = build_caster(parked.triangles, len(town.mesh) + np.arange(len(parked)))
+    first = len(town.mesh) + len(parked) + np.cumsum([0, *map(len, moving)])
     return Stage(
         name, town, get_atlas(derive(world.seed, "atlas")), drive, make_rig(camera, derive(world.seed, "rig", town_name)),
-        actors, standing, merge([town.mesh, *parked, *moving]), EPOCH_US + number * 600_000_000, num_frames,
+        actors, first[:-1], standing, merge([town.mesh, parked, *moving]), EPOCH_US + number * 600_000_000, num_frames,
     )  # fmt: skip
 
 
@@ -116,16 +123,31 @@ def scene_info(stage: Stage, town_name: str) -> SceneInfo:
     return SceneInfo(stage.name, town_name, stage.rig, "synthetic street scene, ray-cast; not a recording")
 
 
-def casters_at(stage: Stage, seconds: float) -> tuple[Caster, ...]:
-    """Town, standing and moving actors at a time; actors that left town are out of every ray's reach."""
-    site, moved = stage.town.site, []
-    for actor in (a for a in stage.actors if a.moves):
+def casters_at(stage: Stage, seconds: float, plan_from_sensor: np.ndarray, reach: float | None) -> tuple[Caster, ...]:
+    """Town, standing and moving actors at a time, without the moving actors that a sensor cannot see.
+
+    Args:
+        stage: the scene.
+        seconds: since its start.
+        plan_from_sensor: (4, 4) float64, where the sensor is.
+        reach: half the width of a camera's view over its depth; None for a sensor that looks all around.
+    """
+    site, moved, faces = stage.town.site, [], []
+    local_from_plan = np.linalg.inv(plan_from_sensor)
+    for actor, first in zip((a for a in stage.actors if a.moves), stage.first_face, strict=True):
         place = actor.place(site.hills, seconds)
-        if not actor.in_town(site.plan, seconds):
-            place = np.array([0.0, 0.0, -5000.0])
-        moved.append(placed(actor.model.mesh.triangles, place, actor.spot.yaw_rad))
-    moving = (build_caster(np.concatenate(moved)),) if moved else ()
+        if actor.in_town(site.plan, seconds) and _in_view(local_from_plan @ [*place, 1.0], reach):
+            moved.append(placed(actor.model.mesh.triangles, place, actor.spot.yaw_rad))
+            faces.append(first + np.arange(len(moved[-1])))
+    moving = (build_caster(np.concatenate(moved), np.concatenate(faces)),) if moved else ()
     return stage.town.caster, stage.standing, *moving
+
+
+def _in_view(local: np.ndarray, reach: float | None) -> bool:
+    """Whether an actor may be seen, or throw a shadow that is: 13 m are the longest bus and shadow."""
+    if np.abs(local[:3]).max() > MOVERS_M:
+        return False
+    return reach is None or bool(local[2] > -13 and abs(local[0]) < max(local[2], 0) * reach + 13)
 
 
 def look(stage: Stage, mount: Mount, index: int, camera: CameraConfig, seed: int) -> tuple[Image, Picture]:
@@ -134,9 +156,11 @@ def look(stage: Stage, mount: Mount, index: int, camera: CameraConfig, seed: int
     plan_from_ego = ego_pose(stage.drive, stage.town.site.hills, seconds)
     assert mount.intrinsics is not None
     rng = numpy_rng(seed, "camera", stage.name, index, mount.channel)
+    plan_from_camera = plan_from_ego @ mount.ego_from_sensor
+    reach = camera.image_size_px[1] / 2 / mount.intrinsics[0, 0]
     picture = take_picture(
-        stage.surfaces, casters_at(stage, seconds), stage.atlas, stage.town.site.palette,
-        plan_from_ego @ mount.ego_from_sensor, mount.intrinsics, camera, rng,
+        stage.surfaces, casters_at(stage, seconds, plan_from_camera, reach), stage.atlas, stage.town.site.palette,
+        plan_from_camera, mount.intrinsics, camera, rng,
     )  # fmt: skip
     stamp = stage.start_us + int(index * FRAME_S * 1e6) + mount.offset_us
     pose = stage.town.site.plan.global_from_plan @ plan_from_ego
@@ -150,7 +174,8 @@ def capture(stage: Stage, index: int, world: WorldConfig, lidar: LidarConfig, ca
     plan_from_ego = ego_pose(stage.drive, site.hills, seconds)
     plan_from_lidar = plan_from_ego @ mount.ego_from_sensor
     rng = numpy_rng(world.seed, "lidar", stage.name, index)
-    points, raw_class, _ = scan(stage.surfaces, casters_at(stage, seconds), stage.atlas, plan_from_lidar, lidar, rng)
+    casters = casters_at(stage, seconds, plan_from_lidar, None)
+    points, raw_class, _ = scan(stage.surfaces, casters, stage.atlas, plan_from_lidar, lidar, rng)
     looks = [look(stage, mount, index, camera, world.seed) for mount in cameras]
     stamp = stage.start_us + int(seconds * 1e6)
     boxes = make_boxes(
