@@ -1,20 +1,37 @@
-"""Lovasz-softmax: a convex surrogate of the mean IoU (Berman et al., CVPR 2018, algorithm 1), all classes at once."""
+"""Lovasz-softmax: a convex surrogate of the mean IoU (Berman et al., CVPR 2018, algorithm 1), all classes at once.
 
+The loss is linear in the errors once their order is known, so only that product is differentiated; the rest, sorting
+above all, runs without autograd. It dominates the cost of a probe on a CPU: 60 000 voxels of 12 classes take 0.1 s.
+"""
+
+import numpy as np
 import torch
 from torch import Tensor
 
 
-def _jaccard_slopes(truth_sorted: Tensor) -> Tensor:
-    """(P, K) gradient of the Lovasz extension of the Jaccard loss, for errors in descending order.
+def _descending(errors: Tensor) -> Tensor:
+    """(K, P) int64: for every row the order in which its values fall."""
+    if errors.is_cuda:
+        return errors.argsort(dim=1, descending=True)
+    return torch.from_numpy(np.argsort(-errors.numpy(), axis=1))  # vectorised, four times as fast as torch on a CPU
+
+
+@torch.no_grad()
+def _jaccard_slopes(errors: Tensor, truth: Tensor) -> Tensor:
+    """(K, P) derivative of every class's Lovasz-extended Jaccard loss by the error of every point.
 
     Args:
-        truth_sorted: (P, K) float, 1 where the point at that rank is of the class.
+        errors: (K, P) float32.
+        truth: (K, P) bool, the point is of the class.
     """
-    hits = truth_sorted.sum(0)
-    intersection = hits - truth_sorted.cumsum(0)
-    union = hits + (1 - truth_sorted).cumsum(0)
-    jaccard = 1 - intersection / union
-    return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    order = _descending(errors)
+    truth_sorted = truth.gather(1, order)
+    hits = truth_sorted.sum(1, keepdim=True, dtype=torch.int32)
+    found = truth_sorted.cumsum(1, dtype=torch.int32)
+    rank = torch.arange(1, truth.shape[1] + 1, device=truth.device, dtype=torch.int32)
+    jaccard = 1 - (hits - found) / (hits + rank - found)
+    slopes = torch.diff(jaccard, dim=1, prepend=jaccard.new_zeros(len(jaccard), 1))
+    return torch.empty_like(slopes).scatter_(1, order, slopes)
 
 
 def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
@@ -29,9 +46,7 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     """
     if not len(labels):
         return probabilities.sum()
-    truth = torch.nn.functional.one_hot(labels, probabilities.shape[1]).to(probabilities.dtype)
-    errors, order = (truth - probabilities).abs().sort(dim=0, descending=True)
-    slopes = _jaccard_slopes(truth.gather(0, order))
-    per_class = (errors * slopes).sum(0)
-    present = truth.any(0)
-    return per_class[present].mean()
+    present = labels.unique()
+    truth = labels == present[:, None]
+    errors = (truth.to(probabilities.dtype) - probabilities.T[present]).abs()
+    return (errors * _jaccard_slopes(errors.detach(), truth)).sum(1).mean()
