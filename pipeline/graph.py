@@ -6,12 +6,13 @@
 ``raw`` is a folder of recordings, or what stage synth makes when there is none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+import stages
 from lima_core.datasets import open_dataset
 from lima_core.errors import ConfigError
 from lima_core.types import Config
@@ -35,22 +36,22 @@ class Downstream(Config):
 
 
 class Experiment(Config):
-    """A config file."""
+    """A config file; a section per stage (``stages.`` because a field hides the module of its name)."""
 
     name: str
     data_root: str | None = None
     """Folder of the recordings; null: the synthetic world.  Not it enters recipes, but a digest of what it holds."""
-    synth: synth.Config = synth.Config()
-    index: index.Config
-    extract_features: extract_features.Config = extract_features.Config()
-    build_memory: build_memory.Config = build_memory.Config()
-    distill: distill.Config = distill.Config()
-    finetune: finetune.Config = finetune.Config()
+    synth: stages.synth.Config = stages.synth.Config()
+    index: stages.index.Config
+    extract_features: stages.extract_features.Config = stages.extract_features.Config()
+    build_memory: stages.build_memory.Config = stages.build_memory.Config()
+    distill: stages.distill.Config = stages.distill.Config()
+    finetune: stages.finetune.Config = stages.finetune.Config()
     """Of downstream runs that train everything."""
-    probe: finetune.Config = finetune.Config(augment=None)
+    probe: stages.finetune.Config = stages.finetune.Config(augment=None)
     """Of downstream runs that train the head alone."""
-    evaluate: evaluate.Config = evaluate.Config()
-    report: report.Config = report.Config()
+    evaluate: stages.evaluate.Config = stages.evaluate.Config()
+    report: stages.report.Config = stages.report.Config()
     downstream: tuple[Downstream, ...] = (Downstream(probe=True),)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """Distillation and everything downstream of it is done once per seed."""
@@ -96,10 +97,14 @@ def build(experiment: Experiment) -> list[Node]:
             start = {"checkpoint": student} if config.init == "pretrained" else {}
             trained = Node(name, finetune, config, data | start)
             evaluations.append(Node(f"evaluate-{name}", evaluate, experiment.evaluate, data | {"finetune": trained}))
-    results = {"distill": {node.name: node for node in students}, "evaluate": {node.name: node for node in evaluations}}
-    page = Node("report", report, experiment.report, taught | results)
     trainings = [node.inputs["finetune"] for node in evaluations]
+    results = {"distills": _by_name(students), "finetunes": _by_name(trainings), "evaluations": _by_name(evaluations)}
+    page = Node("report", report, experiment.report, taught | results)
     return [*([world] if world else []), frames, features, memory, *students, *trainings, *evaluations, page]
+
+
+def _by_name(nodes: Sequence[Node]) -> dict[str, Node]:
+    return {node.name: node for node in nodes}
 
 
 def _recordings(experiment: Experiment) -> Source:
