@@ -1,0 +1,46 @@
+"""What a memory bank is worth: a figure and a table by window."""
+
+from collections.abc import Mapping, Sequence
+
+from lima_core.viz import html
+from lima_core.viz.curves import draw_quality
+from lima_core.viz.svg import to_svg
+
+Row = Mapping[str, float | int | None]
+"""``frames``, ``coverage``, ``depth``, ``purity_points``, ``purity_pixels``, as ``Quality.by_window`` gives them."""
+
+EXPLAINED = (
+    "Coverage: share of LiDAR points that have a target. Depth: references per target. Purity: share of (point, "
+    "reference) pairs in which the class that the reference sees is the class of the point it teaches; by points: the "
+    "labels of the LiDAR points behind the reference; by pixels: the class of the pixel itself."
+)
+
+
+def quality_by_window(rows: Sequence[Row]) -> str:
+    """Figure, table, and a sentence for what could not be judged."""
+    svg = to_svg(draw_quality(rows), "quality", "Quality of the memory bank against the window")
+    header = ["window, key frames", "coverage, %", "depth, references", "purity by points, %", "purity by pixels, %"]
+    cells = [
+        [
+            str(row["frames"]),
+            percent(row["coverage"]),
+            f"{row['depth']:.2f}",
+            percent(row["purity_points"]),
+            percent(row["purity_pixels"]),
+        ]
+        for row in rows
+    ]
+    return html.figure(svg, EXPLAINED) + html.table(header, cells, text_columns=0) + _not_judged(rows[-1])
+
+
+def _not_judged(row: Row) -> str:
+    if row["purity_points"] is None:
+        return html.note("Purity is not known: the bank's frames have no labels.")
+    if row["purity_pixels"] is None:
+        return html.note("Purity by pixels is not known: this data set does not say the class of every pixel.")
+    return ""
+
+
+def percent(share: float | None) -> str:
+    """``99.12``; a dash for what is not known."""
+    return html.NONE if share is None else f"{100 * share:.2f}"
