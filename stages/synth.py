@@ -109,7 +109,8 @@ def _per_class(raw_counts: np.ndarray) -> dict[str, int]:
 def _summary(parts: list[Part], fragments: list[dict[str, Any]], out: Path) -> dict[str, Any]:
     scans = np.concatenate([np.array(fragment["num_points"]) for fragment in fragments])
     summary: dict[str, Any] = {
-        "synthetic": True, "scenes": len(parts), "frames": len(scans), "points_per_scan": round(float(scans.sum(1).mean()), 1),
+        "synthetic": True, "scenes": len(parts), "frames": len(scans),
+        "points_per_scan": round(float(scans.sum(1).mean()), 1),
         "bytes": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()),
     }  # fmt: skip
     for split, names in (("train", TRAIN_SCENES), ("val", VAL_SCENES)):

@@ -11,6 +11,8 @@ from lima_core.synthetic.rig import Mount
 from lima_core.synthetic.town import Site
 
 BOX_REACH_M = 75.0
+BOX_MARGIN_M = 0.05
+"""Boxes are this much larger than the actor on every side but the bottom, so that range noise stays inside."""
 
 
 def points_inside(points: np.ndarray, centre_m: np.ndarray, yaw_rad: float, size_m: Sequence[float]) -> int:
@@ -23,6 +25,12 @@ def points_inside(points: np.ndarray, centre_m: np.ndarray, yaw_rad: float, size
     return int(np.count_nonzero((local <= np.asarray(size_m) / 2).all(1)))
 
 
+def boxed_size(actor: Actor) -> tuple[float, float, float]:
+    """Length, width, height of an actor's annotation."""
+    length, width, height = actor.model.size_m
+    return length + 2 * BOX_MARGIN_M, width + 2 * BOX_MARGIN_M, height + BOX_MARGIN_M
+
+
 def seen_pixels(pictures: Sequence[Picture], num_actors: int) -> np.ndarray:
     """(A,) pixels of every actor over all cameras."""
     found = np.concatenate([p.instance[p.instance >= 0] for p in pictures])
@@ -30,7 +38,11 @@ def seen_pixels(pictures: Sequence[Picture], num_actors: int) -> np.ndarray:
 
 
 def expected_pixels(
-    actor: Actor, xyz_m: np.ndarray, local_from_plan: Sequence[np.ndarray], rig: Sequence[Mount], image_size_px: tuple[int, int]
+    actor: Actor,
+    xyz_m: np.ndarray,
+    local_from_plan: Sequence[np.ndarray],
+    rig: Sequence[Mount],
+    image_size_px: tuple[int, int],
 ) -> float:
     """Pixels an unhidden actor would cover in all cameras: clipped bounds of its projected box, four fifths filled."""
     signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (0, 2)]) / 2
@@ -70,15 +82,16 @@ def make_boxes(
         near = np.linalg.norm(xyz - plan_from_ego[:3, 3]) < BOX_REACH_M
         if not near or not actor.in_town(site.plan, seconds):
             continue
-        centre = xyz + [0, 0, actor.model.size_m[2] / 2]
-        inside = points_inside(world, centre.astype(np.float32), actor.spot.yaw_rad, actor.model.size_m)
+        size = boxed_size(actor)
+        centre = xyz + np.array([0, 0, size[2] / 2])
+        inside = points_inside(world, centre.astype(np.float32), actor.spot.yaw_rad, size)
         if not inside and not seen[number]:
             continue
         expected = expected_pixels(actor, xyz, local_from_plan, rig, pictures[0].raw_class.shape)
         yaw = actor.spot.yaw_rad + heading
         velocity = actor.spot.speed_m_s * np.array([np.cos(yaw), np.sin(yaw)])
         out.append(Box(
-            number, actor.model.raw_class, turn[:3, :3] @ centre + turn[:3, 3], yaw, actor.model.size_m, velocity,
+            number, actor.model.raw_class, turn[:3, :3] @ centre + turn[:3, 3], yaw, size, velocity,
             actor.attribute, inside, min(float(seen[number]) / max(expected, 1.0), 1.0),
         ))  # fmt: skip
     return tuple(out)

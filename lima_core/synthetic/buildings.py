@@ -1,5 +1,7 @@
 """Houses along the edges of a block."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from lima_core.synthetic.categories import raw
@@ -23,7 +25,9 @@ def building(rect: Rect, hills: Hills, palette: Palette, rng: np.random.Generato
     parts, foot = [], ground - 0.6
     if facade != "corrugated" and rng.random() < 0.45:
         sign = tuple(rng.uniform(0.25, 0.95, 3))
-        parts.append(box((x0 - 0.15, y0 - 0.15, x1 + 0.15, y1 + 0.15), ground - 0.6, ground + 3.4, Look("shopfront", sign)))
+        parts.append(
+            box((x0 - 0.15, y0 - 0.15, x1 + 0.15, y1 + 0.15), ground - 0.6, ground + 3.4, Look("shopfront", sign))
+        )
         foot = ground + 3.4
     parts.append(box(rect, foot, ground + height, look, Look("roof")))
     parts.append(box((x0 - 0.2, y0 - 0.2, x1 + 0.2, y1 + 0.2), ground + height - 0.3, ground + height, Look("kerb")))
@@ -47,12 +51,14 @@ def rows(rect: Rect, hills: Hills, palette: Palette, rng: np.random.Generator) -
     parts = []
     for y in (y0, y1 - depth):
         cuts = _widths(x1 - x0, rng)
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        for a, b in pairwise(cuts):
             if rng.random() < 0.9:
-                parts.append(building((x0 + a, y, x0 + b - rng.choice([0.0, 0.0, 2.0]), y + depth), hills, palette, rng))
+                parts.append(
+                    building((x0 + a, y, x0 + b - rng.choice([0.0, 0.0, 2.0]), y + depth), hills, palette, rng)
+                )
     for x in (x0, x1 - depth):
         cuts = _widths(y1 - y0 - 2 * depth - 2, rng) + y0 + depth + 1
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        for a, b in pairwise(cuts):
             if rng.random() < 0.9:
                 parts.append(building((x, a, x + depth, b - rng.choice([0.0, 0.0, 2.0])), hills, palette, rng))
     return merge(parts)

@@ -56,11 +56,18 @@ def _light(hits: Hits, lit: np.ndarray, leafy: np.ndarray, palette: Palette) -> 
     facing = hits.normal @ palette.sun
     facing = np.where(leafy, 0.35 + 0.5 * np.abs(facing), np.maximum(facing, 0)) * lit
     above = 0.62 + 0.38 * hits.normal[:, 2]
-    return facing[:, None] * np.asarray(palette.sunlight, np.float32) + above[:, None] * np.asarray(palette.ambient, np.float32)
+    return facing[:, None] * np.asarray(palette.sunlight, np.float32) + above[:, None] * np.asarray(
+        palette.ambient, np.float32
+    )
 
 
 def sunlit(
-    casters: Sequence[Caster], palette: Palette, origin: np.ndarray, rays: np.ndarray, hits: Hits, shape: tuple[int, int]
+    casters: Sequence[Caster],
+    palette: Palette,
+    origin: np.ndarray,
+    rays: np.ndarray,
+    hits: Hits,
+    shape: tuple[int, int],
 ) -> np.ndarray:
     """Share of the sun that arrives (N,) float32 at every pixel of an image; shadows have half the image's resolution.
 

@@ -1,6 +1,6 @@
-"""Rays against triangles (Embree through embreex, whose scene is called directly: trimesh's wrapper costs more than the
-rays), and what they hit.
+"""Rays against triangles, and what they hit: Embree through embreex.
 
+Its scene is called directly, since trimesh's wrapper costs more than the rays.
 Meshes that change at different rates live in casters of their own: the town once a process, parked actors once a scene,
 moving actors once a sensor time.
 """
@@ -81,7 +81,9 @@ def shadowed(casters: Sequence[Caster], points: np.ndarray, towards: np.ndarray)
     for caster in casters:
         if len(caster.faces):
             open_ = np.flatnonzero(~out)
-            found = caster.scene.run(np.ascontiguousarray(points[open_], np.float32), directions[open_], query="OCCLUDED")
+            found = caster.scene.run(
+                np.ascontiguousarray(points[open_], np.float32), directions[open_], query="OCCLUDED"
+            )
             out[open_] = found >= 0
     return out
 

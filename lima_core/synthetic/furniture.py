@@ -48,7 +48,9 @@ def bin_(rng: np.random.Generator) -> Mesh:
 
 def fence(length_m: float, rng: np.random.Generator) -> Mesh:
     """Fence or low wall along x from the origin."""
-    look = (Look("planks", tuple(rng.uniform(0.7, 1.2) * np.ones(3))), Look("brick", (0.62, 0.42, 0.34)))[rng.integers(2)]
+    look = (Look("planks", tuple(rng.uniform(0.7, 1.2) * np.ones(3))), Look("brick", (0.62, 0.42, 0.34)))[
+        rng.integers(2)
+    ]
     return labelled(box((0.0, -0.06, length_m, 0.06), -0.3, rng.uniform(0.9, 1.7), look), raw("static.manmade"))
 
 

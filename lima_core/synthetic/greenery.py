@@ -23,7 +23,11 @@ def tree(rng: np.random.Generator, tints: tuple[Tint, ...]) -> Mesh:
     parts = [cylinder((0, 0, -0.4), fork, (trunk_m, trunk_m * 0.8), bark, sides=6)]
     parts.append(cylinder(fork, top, (trunk_m * 0.8, trunk_m * 0.4), bark, sides=5))
     for angle in rng.uniform(0, 2 * np.pi, 2):
-        tip = (fork[0] + crown_m * 0.6 * np.cos(angle), fork[1] + crown_m * 0.6 * np.sin(angle), clear_m + crown_m * 0.7)
+        tip = (
+            fork[0] + crown_m * 0.6 * np.cos(angle),
+            fork[1] + crown_m * 0.6 * np.sin(angle),
+            clear_m + crown_m * 0.7,
+        )
         parts.append(cylinder(fork, tip, (trunk_m * 0.6, trunk_m * 0.2), bark, sides=4))
     middle = (top[0], top[1], height - 0.9 * crown_m)
     radii = np.array([crown_m, crown_m, crown_m * rng.uniform(0.75, 1.1)])

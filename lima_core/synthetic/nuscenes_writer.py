@@ -16,7 +16,14 @@ from lima_core import whole
 from lima_core.synthetic.capture import Box, Capture, Image, SceneInfo
 from lima_core.synthetic.categories import RAW_NAMES
 from lima_core.synthetic.nuscenes_tables import (
-    PER_SCENE, Row, fixed_tables, pose_fields, token, town_tables, visibility_level, yaw_quaternion,
+    PER_SCENE,
+    Row,
+    fixed_tables,
+    pose_fields,
+    token,
+    town_tables,
+    visibility_level,
+    yaw_quaternion,
 )  # fmt: skip
 from lima_core.synthetic.plan import Plan
 from lima_core.synthetic.rig import LIDAR
@@ -67,7 +74,7 @@ def write_scan(root: Path, capture: Capture) -> tuple[str, str]:
 
 
 def _chain(items: list[str], position: int) -> Row:
-    """prev and next tokens of an item in a list."""
+    """Prev and next tokens of an item in a list."""
     return {
         "prev": items[position - 1] if position else "",
         "next": items[position + 1] if position + 1 < len(items) else "",
@@ -98,7 +105,12 @@ def _frame_rows(root: Path, info: SceneInfo, capture: Capture, count: int, truth
         fields = pose_fields(image.global_from_ego)
         poses.append({"token": data[-1]["token"], "timestamp": image.timestamp_us, **fields})
     lidarseg = {"token": data[0]["token"], "sample_data_token": data[0]["token"], "filename": labels}
-    return {"sample": [{**sample, **_chain(samples, index)}], "sample_data": data, "ego_pose": poses, "lidarseg": [lidarseg]}
+    return {
+        "sample": [{**sample, **_chain(samples, index)}],
+        "sample_data": data,
+        "ego_pose": poses,
+        "lidarseg": [lidarseg],
+    }
 
 
 def _annotation(scene: str, index: int, box: Box, frames: list[int]) -> Row:

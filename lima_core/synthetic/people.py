@@ -58,8 +58,21 @@ def _rider(rng: np.random.Generator, seat_m: float) -> list[Mesh]:
 def bicycle(rng: np.random.Generator, ridden: bool) -> Model:
     """Bicycle of tubes and narrow wheels, with or without its rider."""
     frame = Look("machine", tuple(np.asarray(PAINTS[rng.integers(len(PAINTS))])))
-    joints = {"rear": (-0.52, 0, 0.34), "seat": (-0.18, 0, 0.88), "crank": (0, 0, 0.3), "head": (0.38, 0, 0.9), "front": (0.55, 0, 0.34)}
-    links = (("rear", "seat"), ("rear", "crank"), ("crank", "seat"), ("crank", "head"), ("seat", "head"), ("head", "front"))
+    joints = {
+        "rear": (-0.52, 0, 0.34),
+        "seat": (-0.18, 0, 0.88),
+        "crank": (0, 0, 0.3),
+        "head": (0.38, 0, 0.9),
+        "front": (0.55, 0, 0.34),
+    }
+    links = (
+        ("rear", "seat"),
+        ("rear", "crank"),
+        ("crank", "seat"),
+        ("crank", "head"),
+        ("seat", "head"),
+        ("head", "front"),
+    )
     parts = [cylinder(joints[a], joints[b], (0.035, 0.035), frame, sides=5) for a, b in links]
     parts += [wheel(x, 0, 0.34, 0.05) for x in (-0.52, 0.55)]
     parts += [cylinder((0.36, -0.3, 1.0), (0.36, 0.3, 1.0), (0.03, 0.03), Look("rubber"), sides=4)]
@@ -73,8 +86,14 @@ def motorcycle(rng: np.random.Generator, ridden: bool) -> Model:
     metal = Look("metal", (0.7, 0.7, 0.72))
     parts = [wheel(x, 0, 0.32, 0.16) for x in (-0.72, 0.74)]
     parts += [box(about(0, 0, 0.75, 0.36), 0.25, 0.68, metal), box(about(0.15, 0, 0.62, 0.34), 0.68, 0.98, paint)]
-    parts += [box(about(-0.5, 0, 0.8, 0.28), 0.68, 0.84, Look("rubber")), box(about(-0.85, 0, 0.35, 0.2), 0.7, 0.95, paint)]
+    parts += [
+        box(about(-0.5, 0, 0.8, 0.28), 0.68, 0.84, Look("rubber")),
+        box(about(-0.85, 0, 0.35, 0.2), 0.7, 0.95, paint),
+    ]
     parts += [cylinder((0.74, s, 0.34), (0.5, s, 1.0), (0.05, 0.05), metal, sides=5) for s in (-0.12, 0.12)]
     parts += [cylinder((0.42, -0.38, 1.08), (0.42, 0.38, 1.08), (0.03, 0.03), Look("rubber"), sides=4)]
-    parts += [box(about(0.66, 0, 0.14, 0.24), 0.82, 1.02, Look("headlight")), box(about(-1.03, 0, 0.05, 0.18), 0.75, 0.88, Look("taillight"))]
+    parts += [
+        box(about(0.66, 0, 0.14, 0.24), 0.82, 1.02, Look("headlight")),
+        box(about(-1.03, 0, 0.05, 0.18), 0.75, 0.88, Look("taillight")),
+    ]
     return as_model([*parts, *(_rider(rng, 0.88) if ridden else [])], "vehicle.motorcycle")

@@ -10,7 +10,9 @@ def cone(rng: np.random.Generator) -> Model:
     """Traffic cone of about 0.75 m."""
     tall = rng.uniform(0.65, 0.95)
     parts = [box(about(0, 0, 0.44, 0.44), 0.0, 0.05, Look("rubber"))]
-    parts.append(cylinder((0, 0, 0.05), (0, 0, tall), (0.19, 0.04), Look("cone", tuple(rng.uniform(0.8, 1.1, 3))), sides=8))
+    parts.append(
+        cylinder((0, 0, 0.05), (0, 0, tall), (0.19, 0.04), Look("cone", tuple(rng.uniform(0.8, 1.1, 3))), sides=8)
+    )
     return as_model(parts, "movable_object.trafficcone")
 
 

@@ -26,7 +26,7 @@ def fractal(rng: np.random.Generator, roughness: float) -> np.ndarray:
 
 
 def grid() -> tuple[np.ndarray, np.ndarray]:
-    """u and v of every texel, (S, S) each, in 0..1."""
+    """U and v of every texel, (S, S) each, in 0..1."""
     axis = (np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE
     v, u = np.meshgrid(axis, axis, indexing="ij")
     return u, v
@@ -47,7 +47,7 @@ def paint(image: np.ndarray, where: np.ndarray, colour: Colour, tintable: float 
 
 
 def cells(rng: np.random.Generator, across: int, up: int, shift: float = 0.0) -> tuple[np.ndarray, ...]:
-    """Position inside the cell (u, v in 0..1) and one random number a cell, each (S, S); odd rows moved by ``shift``."""
+    """Position inside the cell (u, v in 0..1) and one random number a cell, each (S, S); odd rows shifted."""
     u, v = grid()
     row = np.floor(v * up).astype(int)
     moved = u * across + shift * (row % 2)
@@ -164,7 +164,7 @@ def facade(kind: str, columns: int, rows: int, window: tuple[float, float, float
 
 def shopfront(rng: np.random.Generator) -> np.ndarray:
     """Ground floor: panes, a door, a coloured sign band above."""
-    u, v, tone = cells(rng, 2, 1)
+    u, v, _ = cells(rng, 2, 1)
     image = canvas((0.60, 0.58, 0.55), 0.4, 0.05 * fractal(rng, 1.0))
     pane = (v > 0.12) & (v < 0.70) & (u > 0.06) & (u < 0.94) & (np.abs(u - 0.66) > 0.015)
     paint(image, pane, (0.16, 0.19, 0.22))

@@ -53,7 +53,9 @@ def road_ground(site: Site, road: Road, rng: np.random.Generator) -> list[Mesh]:
         b = stop - CROSSWALK_M * (i < len(stretches) - 1)
         put = partial(sheet, above_m=0.0, hills=site.hills, raw_class=drive, along=road.axis)
         parts.append(put(_strip(road, a, b, road.half_m), look=lined))
-        parts += [put(_strip(road, *ends, road.half_m), look=zebra) for ends in ((start, a), (b, stop)) if ends[1] > ends[0]]
+        parts += [
+            put(_strip(road, *ends, road.half_m), look=zebra) for ends in ((start, a), (b, stop)) if ends[1] > ends[0]
+        ]
         if road.avenue:
             paved = _tinted(str(rng.choice(["cobbles", "hatched"])), (1, 1, 1), rng)
             rect = _strip(road, a + 1.0, b - 1.0, 0.9)

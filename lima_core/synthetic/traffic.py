@@ -47,7 +47,7 @@ def make_model(kind: str, rng: np.random.Generator) -> Model:
 
 
 def attribute(spot: Spot, parked: bool) -> str | None:
-    """nuScenes attribute of an actor."""
+    """NuScenes attribute of an actor."""
     if spot.kind in ("cone", "barrier", "redwhite"):
         return None
     if spot.kind in ("adult", "child", "worker"):
@@ -95,7 +95,9 @@ class Roster:
         return True
 
 
-def on_road(road: Road, along_m: float, way: int, right_m: float, kind: str, speed: float = 0.0, above: float = 0.0) -> Spot:
+def on_road(
+    road: Road, along_m: float, way: int, right_m: float, kind: str, speed: float = 0.0, above: float = 0.0
+) -> Spot:
     """Spot ``along_m`` a road, ``right_m`` to the right of its middle for traffic in direction ``way`` (1 or -1)."""
     if road.axis == "x":
         return Spot(kind, along_m, road.centre_m - way * right_m, 0.0 if way > 0 else np.pi, speed, above)
@@ -134,7 +136,16 @@ def add_wishes(roster: Roster, plan: Plan, rng: np.random.Generator) -> None:
     """The rare kinds, near the first metres of the drive, so that every scene shows them."""
     drive = roster.drive
     far = drive.distance(float(roster.times_s[-1]))
-    kinds = ["bus", "trailer", "truck", "motorcycle", "construction", "ridden_bicycle", "ridden_motorcycle", "oncoming_bus"]
+    kinds = [
+        "bus",
+        "trailer",
+        "truck",
+        "motorcycle",
+        "construction",
+        "ridden_bicycle",
+        "ridden_motorcycle",
+        "oncoming_bus",
+    ]
     for kind in rng.permutation(kinds):
         for _ in range(30):
             found = _on_path(plan, drive, float(rng.uniform(10, far + 35)))
@@ -146,7 +157,9 @@ def add_wishes(roster: Roster, plan: Plan, rng: np.random.Generator) -> None:
             elif kind in ("ridden_motorcycle", "oncoming_bus"):
                 spot = on_road(road, along + way * 10, -way, road.lanes_m[-1], kind.replace("oncoming_", ""), 6.5)
             else:
-                spot = on_road(road, along, *_side(way, rng), _outer_m(road) + (0.35 if kind == "motorcycle" else 0.0), str(kind))
+                spot = on_road(
+                    road, along, *_side(way, rng), _outer_m(road) + (0.35 if kind == "motorcycle" else 0.0), str(kind)
+                )
             if roster.take(spot, parked=not spot.speed_m_s):
                 break
 
@@ -229,7 +242,9 @@ def _cyclist(road: Road, along: float, way: int, rng: np.random.Generator) -> Sp
     return on_road(road, along, way, road.half_m + 1.7, "bicycle", 0.0, KERB_M)
 
 
-def make_actors(plan: Plan, drive: Drive, seed: int, scene: str, duration_s: float, density: float) -> tuple[Actor, ...]:
+def make_actors(
+    plan: Plan, drive: Drive, seed: int, scene: str, duration_s: float, density: float
+) -> tuple[Actor, ...]:
     """Actors of a scene, none of which touches another or the ego for ``duration_s``.
 
     Args:

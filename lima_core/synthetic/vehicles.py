@@ -8,8 +8,10 @@ from lima_core.synthetic.categories import raw
 from lima_core.synthetic.mesh import Mesh, labelled, merge, shifted
 from lima_core.synthetic.shapes import Look, about, box, cylinder, frustum, wheel
 
-PAINTS = ((0.92, 0.92, 0.92), (0.75, 0.76, 0.78), (0.10, 0.10, 0.11), (0.38, 0.39, 0.41), (0.62, 0.10, 0.10),
-          (0.12, 0.22, 0.48), (0.16, 0.34, 0.26), (0.66, 0.58, 0.46), (0.30, 0.42, 0.60), (0.82, 0.60, 0.16))  # fmt: skip
+PAINTS = (
+    (0.92, 0.92, 0.92), (0.75, 0.76, 0.78), (0.10, 0.10, 0.11), (0.38, 0.39, 0.41), (0.62, 0.10, 0.10),
+    (0.12, 0.22, 0.48), (0.16, 0.34, 0.26), (0.66, 0.58, 0.46), (0.30, 0.42, 0.60), (0.82, 0.60, 0.16),
+)  # fmt: skip
 GLASS, RUBBER = Look("glass"), Look("rubber")
 
 
@@ -69,10 +71,19 @@ def truck(rng: np.random.Generator) -> Model:
     cab_m, paint, half = rng.uniform(1.7, 2.1), _paint(rng), length / 2
     cab = (half - cab_m, -width / 2, half, width / 2)
     windscreen = (cab[0] + 0.3, cab[1] + 0.08, cab[2] - 0.18, cab[3] - 0.08)
-    parts = [box(cab, 0.45, 1.45, paint), frustum(cab, 1.45, windscreen, 2.2, GLASS, paint), box(windscreen, 2.2, 2.4, paint)]
+    parts = [
+        box(cab, 0.45, 1.45, paint),
+        frustum(cab, 1.45, windscreen, 2.2, GLASS, paint),
+        box(windscreen, 2.2, 2.4, paint),
+    ]
     load = (-half, -width / 2, half - cab_m - 0.15, width / 2)
-    body = Look(str(rng.choice(["cargo", "container", "planks"], p=[0.6, 0.25, 0.15])), tuple(rng.uniform(0.35, 1.0, 3)))
-    parts += [box(load, 0.85, 1.6 if body.material == "planks" else tall, body), box((-half, -0.5, half - 0.3, 0.5), 0.5, 0.85, RUBBER)]
+    body = Look(
+        str(rng.choice(["cargo", "container", "planks"], p=[0.6, 0.25, 0.15])), tuple(rng.uniform(0.35, 1.0, 3))
+    )
+    parts += [
+        box(load, 0.85, 1.6 if body.material == "planks" else tall, body),
+        box((-half, -0.5, half - 0.3, 0.5), 0.5, 0.85, RUBBER),
+    ]
     parts += [*_lights(length, width, 0.62), *_wheels((half - 1.1, -half * 0.35, -half * 0.62), width, 0.46)]
     return as_model(parts, "vehicle.truck")
 
@@ -83,7 +94,9 @@ def bus(rng: np.random.Generator) -> Model:
     tint = tuple(np.clip(np.asarray(PAINTS[rng.integers(4, len(PAINTS))]) * rng.uniform(1.0, 1.4), 0, 1))
     half = length / 2
     parts = [box(about(0, 0, length, width), 0.3, tall - 0.1, Look("bus_side", tint), Look("paint", tint))]
-    parts.append(box(about(-1.0, 0, length * 0.5, width * 0.7), tall - 0.1, tall + 0.12, Look("paint", (0.85, 0.85, 0.85))))
+    parts.append(
+        box(about(-1.0, 0, length * 0.5, width * 0.7), tall - 0.1, tall + 0.12, Look("paint", (0.85, 0.85, 0.85)))
+    )
     parts.append(box((half - 0.1, -width / 2 + 0.12, half + 0.03, width / 2 - 0.12), 1.15, 2.6, GLASS))
     parts.append(box((half - 0.1, -0.8, half + 0.05, 0.8), 2.65, 2.9, Look("headlight", tint)))
     parts += [*_lights(length, width, 0.6), *_wheels((half - 2.4, -half + 3.0), width + 0.02, 0.48)]
@@ -107,7 +120,10 @@ def excavator(rng: np.random.Generator) -> Model:
     yellow = Look("machine", tuple(np.array([0.95, 0.72, 0.10]) * rng.uniform(0.85, 1.05)))
     parts = [box(about(0, side * 0.95, 3.0, 0.55), 0.0, 0.85, RUBBER) for side in (-1, 1)]
     parts += [box(about(0, 0, 1.8, 1.5), 0.5, 0.95, RUBBER), box(about(-0.5, 0, 2.7, 2.3), 0.95, 1.7, yellow)]
-    parts += [box(about(-1.5, 0, 0.7, 2.2), 1.7, 2.1, Look("warning")), box(about(0.3, 0.6, 1.3, 1.0), 1.7, 2.75, GLASS, yellow)]
+    parts += [
+        box(about(-1.5, 0, 0.7, 2.2), 1.7, 2.1, Look("warning")),
+        box(about(0.3, 0.6, 1.3, 1.0), 1.7, 2.75, GLASS, yellow),
+    ]
     reach = rng.uniform(2.6, 3.4)
     parts.append(cylinder((0.6, -0.3, 1.5), (reach, -0.3, 3.3), (0.28, 0.2), yellow, sides=4))
     parts.append(cylinder((reach, -0.3, 3.3), (reach + 0.6, -0.3, 1.1), (0.2, 0.14), yellow, sides=4))
@@ -120,7 +136,10 @@ def loader(rng: np.random.Generator) -> Model:
     tint = np.array([[0.95, 0.72, 0.10], [0.90, 0.45, 0.10]])[rng.integers(2)] * rng.uniform(0.85, 1.05)
     yellow = Look("machine", tuple(tint))
     parts = [box(about(-1.2, 0, 2.2, 1.7), 0.8, 1.9, yellow), box(about(0.7, 0, 1.8, 1.0), 0.8, 1.4, yellow)]
-    parts += [box(about(-0.3, 0, 1.2, 1.4), 1.4, 3.0, GLASS, yellow), box(about(-2.3, 0, 0.1, 1.7), 0.9, 1.5, Look("warning"))]
+    parts += [
+        box(about(-0.3, 0, 1.2, 1.4), 1.4, 3.0, GLASS, yellow),
+        box(about(-2.3, 0, 0.1, 1.7), 0.9, 1.5, Look("warning")),
+    ]
     parts += [cylinder((0.9, s, 1.5), (2.5, s, 0.7), (0.16, 0.14), yellow, sides=4) for s in (-0.45, 0.45)]
     parts.append(frustum(about(2.8, 0, 0.5, 2.4), 0.25, about(2.9, 0, 1.0, 2.4), 1.1, Look("metal", (0.6, 0.6, 0.6))))
     return as_model([*parts, *_wheels((1.1, -1.4), 2.2, 0.7)], "vehicle.construction")

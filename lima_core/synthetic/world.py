@@ -20,7 +20,7 @@ from lima_core.synthetic.lidar import scan
 from lima_core.synthetic.materials import Atlas, build_atlas
 from lima_core.synthetic.mesh import Mesh, merge, owned, placed, stood
 from lima_core.synthetic.palette import NORTH_TOWN, SOUTH_TOWN
-from lima_core.synthetic.plan import Plan, make_plan
+from lima_core.synthetic.plan import make_plan
 from lima_core.synthetic.rig import Mount, make_rig
 from lima_core.synthetic.terrain import make_hills
 from lima_core.synthetic.town import Site, build_town
@@ -112,10 +112,10 @@ def set_stage(
     moving = _at_rest(town, [(i, a) for i, a in numbered if a.moves], None)
     standing = build_caster(parked.triangles, len(town.mesh) + np.arange(len(parked)))
     first = len(town.mesh) + len(parked) + np.cumsum([0, *map(len, moving)])
-    return Stage(
-        name, town, get_atlas(derive(world.seed, "atlas")), drive, make_rig(camera, derive(world.seed, "rig", town_name)),
-        actors, first[:-1], standing, merge([town.mesh, parked, *moving]), EPOCH_US + number * 600_000_000, num_frames,
-    )  # fmt: skip
+    rig = make_rig(camera, derive(world.seed, "rig", town_name))
+    surfaces, start_us = merge([town.mesh, parked, *moving]), EPOCH_US + number * 600_000_000
+    atlas = get_atlas(derive(world.seed, "atlas"))
+    return Stage(name, town, atlas, drive, rig, actors, first[:-1], standing, surfaces, start_us, num_frames)
 
 
 def scene_info(stage: Stage, town_name: str) -> SceneInfo:
@@ -179,7 +179,14 @@ def capture(stage: Stage, index: int, world: WorldConfig, lidar: LidarConfig, ca
     looks = [look(stage, mount, index, camera, world.seed) for mount in cameras]
     stamp = stage.start_us + int(seconds * 1e6)
     boxes = make_boxes(
-        stage.actors, site, seconds, plan_from_ego, plan_from_lidar, points, stage.rig, [picture for _, picture in looks]
+        stage.actors,
+        site,
+        seconds,
+        plan_from_ego,
+        plan_from_lidar,
+        points,
+        stage.rig,
+        [picture for _, picture in looks],
     )
     taken = Scan(stamp, site.plan.global_from_plan @ plan_from_ego, points, raw_class)
     return Capture(stage.name, index, taken, tuple(image for image, _ in looks), boxes)
