@@ -96,21 +96,22 @@ def override(config: Model, assignments: Iterable[str]) -> Model:
         path, equals, value = text.partition("=")
         if not equals or not path:
             raise ConfigError(f"{text!r} is not of the form key.key=value", where="--set")
-        _assign(data, path.strip().split("."), parse_yaml(value, "--set"))
+        _assign(data, type(config), path.strip().split("."), parse_yaml(value, "--set"))
     return validate(data, type(config), where="--set")
 
 
-def _assign(data: Any, keys: list[str], value: Any) -> None:
+def _assign(data: Any, model: Any, keys: list[str], value: Any) -> None:
     for position, key in enumerate(keys[:-1]):
         if isinstance(data, dict) and data.get(key) is None:
             data[key] = {}
-        data = _item(data, key, ".".join(keys[: position + 1]))
+        item = _item(data, key, ".".join(keys[: position + 1]))
+        model, data = _annotation(model, key, data), item
     last = keys[-1]
     if isinstance(data, list):
         _item(data, last, ".".join(keys))
         data[int(last)] = value
     elif isinstance(data, dict):
-        if last == "name" and data.get("name") != value:
+        if last == "name" and data.get("name") != value and _is_of_a_family(model, data):
             data.clear()
         data[last] = value
     else:
@@ -219,6 +220,11 @@ def _model(annotation: Any, value: Any) -> type[BaseModel] | None:
     models = [model for argument in get_args(annotation) if (model := _model(argument, value))]
     named = [model for model in models if name in _names(model)]
     return next(iter(named or models), None)
+
+
+def _is_of_a_family(annotation: Any, value: Any) -> bool:
+    model = _model(annotation, value)
+    return model is not None and bool(_names(model))
 
 
 def _names(model: type[BaseModel]) -> tuple[Any, ...]:

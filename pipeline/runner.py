@@ -45,8 +45,9 @@ def run(
 
 
 def highlights(summary: dict[str, Any], most: int = 5) -> str:
-    """The first plain numbers and words of a summary, as they follow on the finished line."""
+    """The first plain numbers and short words of a summary, as they follow on the finished line."""
     flat = [(key, value) for key, value in summary.items() if isinstance(value, bool | int | float | str)]
+    flat = [(key, value) for key, value in flat if len(str(value)) <= 24]
     shown = (f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in flat[:most])
     return " ".join(shown)
 

@@ -33,6 +33,7 @@ class Stage(Config):
 
 
 class Whole(Config):
+    name: str = "x"
     stage: Stage = Stage()
     root: str | None = None
     seeds: tuple[int, ...] = (0,)
@@ -66,7 +67,7 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("stag: {}", "x.yaml: stag: unknown key; did you mean 'stage'? known: limit, root, runs, seeds, stage"),
+        ("stag: {}", "x.yaml: stag: unknown key; did you mean 'stage'? known: limit, name, root, runs, seeds, stage"),
         (
             "stage: {teacher: {name: filterbank, chanels: 3}}",
             "x.yaml: stage.teacher.chanels: unknown key; did you mean 'channels'? known: channels, name",
@@ -122,6 +123,10 @@ def test_overrides_reach_defaults_lists_and_unions() -> None:
     assert config.root == "/data"
 
 
+def test_a_name_that_is_only_a_name_leaves_the_rest() -> None:
+    assert override(Whole(root="/data"), ["name=y"]) == Whole(root="/data", name="y")
+
+
 def test_another_name_starts_from_that_members_defaults() -> None:
     config = override(Whole(), ["stage.teacher.name=dinov2", "stage.teacher.layers=3"])
     assert config.stage.teacher == Dino(layers=3)
@@ -131,7 +136,7 @@ def test_another_name_starts_from_that_members_defaults() -> None:
     ("assignment", "line"),
     [
         ("stage.lrr=1", "--set: stage.lrr: unknown key; did you mean 'lr'? known: lr, size_m, teacher"),
-        ("stge.lr=1", "--set: stge: unknown key; did you mean 'stage'? known: limit, root, runs, seeds, stage"),
+        ("stge.lr=1", "--set: stge: unknown key; did you mean 'stage'? known: limit, name, root, runs, seeds, stage"),
         ("stage.lr", "--set: 'stage.lr' is not of the form key.key=value"),
         ("runs.3.ratio=1", "--set: runs.3: no such entry; entries are 0 to 0"),
         ("stage.lr.x=1", "--set: stage.lr is a number and has no 'x'"),

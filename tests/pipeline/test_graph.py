@@ -1,0 +1,122 @@
+"""The flow: which nodes an experiment has and what each of them reads."""
+
+from pathlib import Path
+
+import pytest
+
+import stages
+from lima_core.errors import ConfigError, DataError
+from pipeline.config import load, override
+from pipeline.graph import STAGES, Experiment, build
+from pipeline.node import Node, Source, stage_kind
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+CONFIGS = sorted(DEMO.parent.glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def demo() -> Experiment:
+    return load(DEMO, Experiment)
+
+
+def by_name(experiment: Experiment, *overrides: str) -> dict[str, Node]:
+    nodes = build(override(experiment, overrides))
+    assert len({node.name for node in nodes}) == len(nodes)
+    return {node.name: node for node in nodes}
+
+
+def changed(experiment: Experiment, *overrides: str) -> set[str]:
+    """Names of the nodes whose fingerprint an override changes."""
+    before, after = by_name(experiment), by_name(experiment, *overrides)
+    return {name for name in before if before[name].fingerprint != after[name].fingerprint}
+
+
+def test_the_flow_reads_as_drawn(demo: Experiment) -> None:
+    nodes = by_name(demo, "downstream=[{probe: true}, {ratio: 0.01, inits: [pretrained]}]", "seeds=[3]")
+    reads = {
+        name: {field: read.name for field, read in n.inputs.items() if isinstance(read, Node)}
+        for name, n in nodes.items()
+    }
+    data = {"raw": "synth", "index": "index"}
+    assert reads == {
+        "synth": {},
+        "index": {"raw": "synth"},
+        "extract-features": data,
+        "build-memory": data,
+        "distill-seed3": data | {"extract_features": "extract-features", "build_memory": "build-memory"},
+        "probe-100pct-random-seed3": data,
+        "probe-100pct-pretrained-seed3": data | {"checkpoint": "distill-seed3"},
+        "finetune-1pct-pretrained-seed3": data | {"checkpoint": "distill-seed3"},
+        "evaluate-probe-100pct-random-seed3": data | {"finetune": "probe-100pct-random-seed3"},
+        "evaluate-probe-100pct-pretrained-seed3": data | {"finetune": "probe-100pct-pretrained-seed3"},
+        "evaluate-finetune-1pct-pretrained-seed3": data | {"finetune": "finetune-1pct-pretrained-seed3"},
+        "report": data | {"extract_features": "extract-features", "build_memory": "build-memory"},
+    }
+    assert set(nodes["report"].inputs["evaluations"]) == {name for name in nodes if name.startswith("evaluate")}
+    assert {node.kind for node in nodes.values()} == set(STAGES)
+
+
+def test_every_input_is_one_that_its_stage_reads(demo: Experiment) -> None:
+    for node in build(demo):
+        assert set(node.inputs) <= set(node.stage.Inputs.__dataclass_fields__)
+
+
+def test_stage_names_are_those_of_the_files() -> None:
+    files = {path.stem.replace("_", "-") for path in Path(stages.__file__).parent.glob("[a-z]*.py")}
+    assert set(STAGES) == files
+    assert stage_kind(stages.build_memory) == "build-memory"
+
+
+def test_a_change_rebuilds_what_is_downstream_of_it_and_nothing_else(demo: Experiment) -> None:
+    every = set(by_name(demo))
+    taught = {name for name in every if "pretrained" in name} | {"distill-seed0", "report"}
+    assert changed(demo, "synth.world.seed=1") == every
+    assert changed(demo, "build_memory.frames=4") == taught | {"build-memory"}
+    assert changed(demo, "extract_features.codec=float16") == taught | {"extract-features"}
+    assert changed(demo, "report.title=other") == {"report"}
+    assert changed(demo, "name=other") == set()
+
+
+def test_random_starts_get_the_students_network(demo: Experiment) -> None:
+    nodes = by_name(demo)
+    config = nodes["probe-100pct-random-seed0"].config
+    assert config.backbone == demo.distill.backbone
+    assert config.voxels == demo.distill.voxels
+    assert nodes["probe-100pct-pretrained-seed0"].config.backbone is None
+
+
+def test_more_seeds_leave_the_first_ones_artifacts_alone(demo: Experiment) -> None:
+    one, two = by_name(demo), by_name(demo, "seeds=[0, 1]")
+    assert all(two[name].fingerprint == node.fingerprint for name, node in one.items() if name != "report")
+    assert two["distill-seed1"].config.seed == 1
+    assert two["probe-100pct-pretrained-seed1"].config.seed == 1
+
+
+def test_what_the_flow_sets_is_not_set_twice(demo: Experiment) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^--set: : distill\.seed is set by 'seeds'; set 'seeds' instead|^--set: distill"
+    ):
+        override(demo, ["distill.seed=1"])
+    with pytest.raises(ConfigError, match="probe-100pct-random-seed0 is listed twice"):
+        build(override(demo, ["downstream=[{probe: true}, {probe: true}]"]))
+
+
+def test_recordings_enter_by_digest_not_by_path(demo: Experiment, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "v1.0-mini").mkdir(parents=True)
+        (tmp_path / name / "v1.0-mini" / "scene.json").write_text("[]")
+    here, there = (by_name(demo, f"data_root={tmp_path / name}")["index"] for name in ("a", "b"))
+    assert isinstance(here.inputs["raw"], Source)
+    assert here.fingerprint == there.fingerprint
+    (tmp_path / "b" / "v1.0-mini" / "scene.json").write_text('[{"token": "x"}]')
+    assert by_name(demo, f"data_root={tmp_path / 'b'}")["index"].fingerprint != here.fingerprint
+
+
+def test_a_missing_data_root_is_one_line(demo: Experiment) -> None:
+    with pytest.raises(DataError, match="/absent: no such folder; set the data root to where the data set lies"):
+        build(override(demo, ["data_root=/absent"]))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_is_valid(path: Path) -> None:
+    assert load(path, Experiment).name == path.stem
