@@ -110,9 +110,14 @@ class Trained:
 
     @property
     def title(self) -> str:
-        """``linear probe, 100 % of the labels``."""
-        protocol = self.facts["protocol"]
-        return f"{scores.PROTOCOLS.get(protocol, protocol)}, {100 * self.facts['ratio']:g} % of the labels"
+        """``linear probe on 100 % of the labels``."""
+        return scores.setting_title(self.facts["protocol"], self.facts["ratio"])
+
+    @property
+    def order(self) -> tuple:
+        """Probe first, most labels first, lowest seed first, pre-trained before random."""
+        facts = self.facts
+        return facts["protocol"] != "linear_probe", -facts["ratio"], facts["seed"], facts["init"] == "random"
 
 
 def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
@@ -188,7 +193,9 @@ def header(title: str, opened: Opened) -> str:
 
 
 def _student(meta: Mapping[str, Any]) -> str:
-    return f"{meta['backbone']['name']} on {meta['voxels']['name']} voxels, taught by {meta['method']}"
+    return (
+        f"{meta['backbone']['name']} on {meta['voxels']['name']} voxels, taught by {scores.method_name(meta['method'])}"
+    )
 
 
 def results(opened: Opened) -> str:
@@ -198,8 +205,8 @@ def results(opened: Opened) -> str:
         why = "the data set has no labels" if not opened.index.facts.classes else "no evaluation was given"
         return html.section(title, html.note(f"There are no scores: {why}."))
     explained = (
-        "Mean and standard deviation over n seeds, per cent. Points: pre-trained less random. In brackets: the rule "
-        "that chose the training frames and the first digits of the hash of their list; equal hashes, equal frames."
+        "Mean and standard deviation over n seeds, per cent. Points: pre-trained less random. Training "
+        "frames: how many, the rule that chose them, and the first digits of the hash of their list."
     )
     tables = scores.score_table(opened.comparisons) + html.note(explained)
     return html.section(title, tables, scores.class_tables(opened.comparisons))
@@ -210,14 +217,15 @@ def curves(opened: Opened, trainings: Sequence[Trained]) -> str:
     panels: dict[str, list[Curve]] = {}
     for path in (opened.inputs.distills or {}).values():
         panels.setdefault("distillation", []).append(_curve("distillation", path))
-    for training in sorted(trainings, key=lambda training: training.start == "random"):
+    for training in sorted(trainings, key=lambda training: training.order):
         panels.setdefault(training.title, []).append(_curve(training.start, training.path))
     if not panels:
         return html.section("Training", html.note("There are no curves: no training was given."))
-    names = list(panels)
-    rows = [{name: panels[name] for name in names[start : start + 3]} for start in range(0, len(names), 3)]
-    drawn = "".join(to_svg(draw_curves(row), f"curves{i}", "Loss against optimiser step") for i, row in enumerate(rows))
-    return html.section("Training", html.figure(drawn, "Loss against optimiser step; one line per seed."))
+    svg = [
+        to_svg(draw_curves(title, panel), f"curves{number}", "Loss against optimiser step")
+        for number, (title, panel) in enumerate(panels.items())
+    ]
+    return html.section("Training", html.drawings(svg, "Loss against optimiser step; one line per seed."))
 
 
 def _curve(label: str, path: Path) -> Curve:
@@ -329,15 +337,12 @@ def predicted_scan(config: Config, opened: Opened, trainings: Sequence[Trained])
 
 def choose_trainings(trainings: Sequence[Trained]) -> tuple[Trained | None, Trained | None]:
     """The pre-trained and the random training that are shown: probe first, most labels, lowest seed, both alike."""
-
-    def order(training: Trained) -> tuple:
-        facts = training.facts
-        return facts["protocol"] != "linear_probe", -facts["ratio"], facts["seed"]
-
-    ordered = sorted(trainings, key=order)
+    ordered = sorted(trainings, key=lambda training: training.order)
     pretrained = next((training for training in ordered if training.facts["init"] != "random"), None)
     alike = (
-        t for t in ordered if t.facts["init"] == "random" and (pretrained is None or order(t) == order(pretrained))
+        t
+        for t in ordered
+        if t.facts["init"] == "random" and (pretrained is None or t.order[:3] == pretrained.order[:3])
     )
     return pretrained, next(alike, None)
 

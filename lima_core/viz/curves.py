@@ -15,6 +15,11 @@ SMOOTH_FROM = 60
 
 
 MIN_SPAN = 5.0
+PANEL_IN = (3.6, 2.6)
+_DOTS = {"marker": "o", "markersize": 3.5, "linewidth": 1.5}
+
+Row = Mapping[str, float | int | None]
+"""Of one window: ``frames``, ``coverage``, ``depth``, ``purity_points``, ``purity_pixels``."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +34,12 @@ class Curve:
     """(S,) float."""
 
 
-def draw_curves(panels: Mapping[str, Sequence[Curve]]) -> Figure:
-    """One panel per title, loss against step."""
-    figure, axes = new_figure(min(3.7 * len(panels), 11.0), 2.7, len(panels))
-    for axis, (title, curves) in zip(axes, panels.items(), strict=True):
-        axis.set_title(title)
-        axis.set_xlabel("optimiser step")
-        axis.set_ylabel("loss")
-        _draw_panel(axis, curves)
-    return figure
-
-
-def _draw_panel(axis: Axes, curves: Sequence[Curve]) -> None:
+def draw_curves(title: str, curves: Sequence[Curve]) -> Figure:
+    """Loss against step of trainings that belong together."""
+    figure, axis = new_figure(*PANEL_IN)
+    axis.set_title(title)
+    axis.set_xlabel("optimiser step")
+    axis.set_ylabel("loss")
     labels = list(dict.fromkeys(curve.label for curve in curves))
     seen = set()
     for curve in curves:
@@ -57,6 +56,7 @@ def _draw_panel(axis: Axes, curves: Sequence[Curve]) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if len(labels) > 1:
         _legend(axis)
+    return figure
 
 
 def _marker(curve: Curve) -> str:
@@ -71,43 +71,47 @@ def running_mean(values: np.ndarray, reach: int) -> np.ndarray:
     return (total[stop] - total[start]) / (stop - start)
 
 
-def draw_quality(rows: Sequence[Mapping[str, float | int | None]]) -> Figure:
-    """Coverage, purity and depth of a memory bank against the window; ``Quality.by_window`` gives the rows."""
-    known = [name for name in ("purity_points", "purity_pixels") if rows[-1][name] is not None]
-    figure, axes = new_figure(10.5 if known else 7.2, 2.6, 3 if known else 2)
-    frames = [row["frames"] for row in rows]
-    for axis in axes:
-        axis.set_xlabel("window, key frames")
-        axis.set_xticks(frames if len(frames) <= 12 else frames[:: -(-len(frames) // 12)])
-    _percent(axes[0], frames, rows, "coverage", "coverage, % of points", 0)
-    axes[1].plot(frames, [row["depth"] for row in rows], color=SERIES[0], marker="o", markersize=3.5, linewidth=1.5)
-    axes[1].set_ylabel("depth, references per target")
-    axes[1].set_ylim(bottom=0)
-    for number, name in enumerate(known):
-        _percent(axes[2], frames, rows, name, "purity, % of pairs", number)
-    if len(known) > 1:
-        _legend(axes[2])
+def draw_shares(rows: Sequence[Row], names: Mapping[str, str], label: str) -> Figure:
+    """Shares in per cent against the window of a memory bank.
+
+    Args:
+        rows: by window; ``frames`` and the named values, as fractions or None.
+        names: for the legend, by key of the rows; a single one needs no legend.
+        label: of the axis, with its unit.
+    """
+    figure, axis = _by_window(rows, label)
+    percents = {name: [np.nan if row[name] is None else 100 * row[name] for row in rows] for name in names}
+    for number, (name, values) in enumerate(percents.items()):
+        axis.plot([row["frames"] for row in rows], values, color=SERIES[number], label=names[name], **_DOTS)
+    axis.set_ylim(*percent_limits([value for values in percents.values() for value in values]))
+    axis.ticklabel_format(axis="y", useOffset=False)
+    if len(names) > 1:
+        _legend(axis)
     return figure
 
 
-def _percent(
-    axis: Axes, frames: list, rows: Sequence[Mapping[str, float | int | None]], name: str, label: str, series: int
-) -> None:
-    values = [None if row[name] is None else 100 * row[name] for row in rows]
-    legend = {"purity_points": "by points", "purity_pixels": "by pixels"}.get(name)
-    values = [np.nan if value is None else value for value in values]
-    axis.plot(frames, values, color=SERIES[series], marker="o", markersize=3.5, linewidth=1.5, label=legend)
+def draw_depth(rows: Sequence[Row]) -> Figure:
+    """References per target against the window of a memory bank."""
+    figure, axis = _by_window(rows, "depth, references per target")
+    axis.plot([row["frames"] for row in rows], [row["depth"] for row in rows], color=SERIES[0], **_DOTS)
+    axis.set_ylim(bottom=0)
+    return figure
+
+
+def _by_window(rows: Sequence[Row], label: str) -> tuple[Figure, Axes]:
+    figure, axis = new_figure(*PANEL_IN)
+    axis.set_xlabel("window, key frames")
     axis.set_ylabel(label)
-    axis.ticklabel_format(axis="y", useOffset=False)
-    axis.set_ylim(*axis_limits([*values, *(line for drawn in axis.lines for line in drawn.get_ydata())]))
+    axis.set_xticks([row["frames"] for row in rows][:: -(-len(rows) // 12)])
+    return figure, axis
 
 
-def axis_limits(percents: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis in per cent: never less than 5 points apart, so that nothing looks larger than it is."""
-    low, high = np.nanmin(percents), np.nanmax(percents)
+def percent_limits(percents: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis in per cent, at least 5 points apart, so that no difference looks larger than it is."""
+    low, high = float(np.nanmin(percents)), float(np.nanmax(percents))
     margin = max(0.08 * (high - low), (MIN_SPAN - (high - low)) / 2)
     top = min(high + margin, 100.0 + 0.04 * MIN_SPAN)
-    return float(max(min(low - margin, top - MIN_SPAN), -0.04 * MIN_SPAN)), float(top)
+    return max(min(low - margin, top - MIN_SPAN), -0.04 * MIN_SPAN), top
 
 
 def _legend(axis: Axes) -> None:

@@ -17,8 +17,8 @@ __all__ = [
     "colour_bar",
     "data_uri",
     "details",
+    "drawings",
     "escape",
-    "figure",
     "legend",
     "note",
     "page",
@@ -56,26 +56,24 @@ def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>\n'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1, foot: int = 0) -> str:
-    """A table that scrolls inside itself where the window is too narrow; numbers stand right.
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], columns: str, foot: int = 0) -> str:
+    """A table that scrolls inside itself where the window is too narrow.
 
     Args:
         header: plain text.
         rows: plain text, one string per cell.
-        text_columns: how many columns from the left hold words rather than numbers.
+        columns: a letter each: ``l`` words, ``w`` words that may take several lines, ``n`` numbers.
         foot: how many of the last rows are totals.
     """
-    rows = list(rows)
-    head = "".join(_cell("th", text, i < text_columns) for i, text in enumerate(header))
-    lines = ["".join(_cell("td", text, i < text_columns) for i, text in enumerate(row)) for row in rows]
-    body = "".join(
-        f"<tr{' class=total' if i >= len(lines) - foot else ''}>{line}</tr>\n" for i, line in enumerate(lines)
-    )
+    head = _cells("th", header, columns)
+    lines = [_cells("td", row, columns) for row in rows]
+    kinds = ["<tr>"] * (len(lines) - foot) + ['<tr class="total">'] * foot
+    body = "".join(f"{kind}{line}</tr>\n" for kind, line in zip(kinds, lines, strict=True))
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
 
 
-def _cell(kind: str, text: str, is_text: bool) -> str:
-    return f"<{kind}{'' if is_text else ' class=n'}>{escape(text)}</{kind}>"
+def _cells(tag: str, row: Sequence[str], columns: str) -> str:
+    return "".join(f'<{tag} class="{column}">{escape(text)}</{tag}>' for text, column in zip(row, columns, strict=True))
 
 
 def details(title: str, html: str, is_open: bool = False) -> str:
@@ -94,9 +92,9 @@ def data_uri(image: Image.Image, photo: bool) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def figure(html: str, caption: str) -> str:
-    """A drawing with its caption below."""
-    return f'<figure><div class="scroll">{html}</div><figcaption>{escape(caption)}</figcaption></figure>\n'
+def drawings(svg: Iterable[str], caption: str) -> str:
+    """Drawings beside each other, three in a row of a wide window, with one caption below."""
+    return f'<figure><div class="pictures c3">{"".join(svg)}</div><figcaption>{escape(caption)}</figcaption></figure>\n'
 
 
 def pictures(named: Sequence[tuple[str, Image.Image, bool]], columns: int) -> str:

@@ -14,7 +14,7 @@ UNLABELLED = (72, 76, 84)
 TAUGHT_NOW, TAUGHT_BY_PAST, NOT_TAUGHT = (86, 180, 233), (240, 160, 30), (98, 102, 110)
 """By the current frame; only by earlier frames; by nothing. The first two are told apart with any colour vision."""
 
-BOTH_RIGHT, GAINED, LOST, BOTH_WRONG = (70, 74, 82), (60, 170, 255), (255, 150, 40), (205, 75, 110)
+BOTH_RIGHT, GAINED, LOST, BOTH_WRONG = (92, 97, 106), (60, 170, 255), (255, 150, 40), (205, 75, 110)
 """Two predictions against the truth: both right; only the first; only the second; none."""
 
 _NUSCENES = {

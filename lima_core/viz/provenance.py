@@ -19,7 +19,7 @@ def provenance_table(manifests: Sequence[tuple[str, Manifest | None]]) -> str:
     if known:
         seconds, num_bytes = (sum(manifest[key] for manifest in known) for key in ("seconds", "num_bytes"))
         rows.append(["all together", "", "", "", _seconds(seconds), size(num_bytes)])
-    text = html.table(header, rows, text_columns=4, foot=int(bool(known)))
+    text = html.table(header, rows, "llllnn", foot=int(bool(known)))
     if any(manifest["resumed"] for manifest in known):
         text += html.note("* resumed: only the seconds of the session that finished the artifact are counted.")
     if len(known) < len(manifests):

@@ -1,13 +1,10 @@
 """What a memory bank is worth: a figure and a table by window."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from lima_core.viz import html
-from lima_core.viz.curves import draw_quality
+from lima_core.viz.curves import Row, draw_depth, draw_shares
 from lima_core.viz.svg import to_svg
-
-Row = Mapping[str, float | int | None]
-"""``frames``, ``coverage``, ``depth``, ``purity_points``, ``purity_pixels``, as ``Quality.by_window`` gives them."""
 
 EXPLAINED = (
     "Coverage: share of LiDAR points that have a target. Depth: references per target. Purity: share of (point, "
@@ -18,7 +15,15 @@ EXPLAINED = (
 
 def quality_by_window(rows: Sequence[Row]) -> str:
     """Figure, table, and a sentence for what could not be judged."""
-    svg = to_svg(draw_quality(rows), "quality", "Quality of the memory bank against the window")
+    figures = {
+        "coverage": draw_shares(rows, {"coverage": "coverage"}, "coverage, % of points"),
+        "depth": draw_depth(rows),
+    }
+    truths = {"purity_points": "by points", "purity_pixels": "by pixels"}
+    if known := {name: label for name, label in truths.items() if rows[-1][name] is not None}:
+        label = f"purity {next(iter(known.values()))}" if len(known) == 1 else "purity"
+        figures["purity"] = draw_shares(rows, known, f"{label}, % of pairs")
+    svg = [to_svg(figure, name, f"{name} of the memory bank against its window") for name, figure in figures.items()]
     header = ["window, key frames", "coverage, %", "depth, references", "purity by points, %", "purity by pixels, %"]
     cells = [
         [
@@ -30,7 +35,7 @@ def quality_by_window(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    return html.figure(svg, EXPLAINED) + html.table(header, cells, text_columns=0) + _not_judged(rows[-1])
+    return html.drawings(svg, EXPLAINED) + html.table(header, cells, "nnnnn") + _not_judged(rows[-1])
 
 
 def _not_judged(row: Row) -> str:

@@ -11,6 +11,7 @@ OWN = "lima"
 """Name of our own evaluator; the others confirm it."""
 
 PROTOCOLS = {"linear_probe": "linear probe", "finetune": "fine-tuning"}
+HARD_SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 METHODS = {"lima": "LiMA", "scalr": "ScaLR", "slidr": "SLidR", "seal": "Seal", "superflow": "SuperFlow"}
 METRICS = {"miou": "mIoU"}
@@ -34,8 +35,8 @@ class Setting:
 
     @property
     def title(self) -> str:
-        """``linear probe, 100 % of the labels``."""
-        return f"{PROTOCOLS.get(self.protocol, self.protocol)}, {100 * self.ratio:g} % of the labels"
+        """``linear probe on 100 % of the labels``."""
+        return setting_title(self.protocol, self.ratio)
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ def _by_class(own: Sequence[Score], runs: Sequence[Score]) -> dict[str, list[flo
     return found
 
 
+def setting_title(protocol: str, ratio: float) -> str:
+    """``linear probe on 100 % of the labels``."""
+    return f"{PROTOCOLS.get(protocol, protocol)} on {100 * ratio:g}{HARD_SPACE}% of the labels"
+
+
 def evaluators(scores: Sequence[Score]) -> str:
     """Names of the evaluators, and how far the others are from our own, from the numbers themselves."""
     key = {
@@ -139,8 +145,8 @@ def evaluators(scores: Sequence[Score]) -> str:
             if s.evaluator == name
         ]
         gaps = [abs(theirs - ours) for theirs, ours in pairs if theirs is not None and ours is not None]
-        apart = f", at most {100 * max(gaps):.2g} points apart over {len(gaps)} numbers" if gaps else ""
-        parts.append(f"{name}{apart}")
+        apart = f"at most {100 * max(gaps):.1g} points apart" if any(gaps) else "the same"
+        parts.append(f"{name} ({apart} in {len(gaps)} numbers)" if gaps else name)
     return "; ".join(parts)
 
 
@@ -151,10 +157,12 @@ def reading(comparisons: Sequence[Comparison]) -> str:
         return "There is no comparison of random initialisation and pre-training yet."
     first = both[0]
     metric = METRICS.get(first.setting.metric, first.setting.metric)
+    title = f"a {first.setting.title}" if first.setting.protocol == "linear_probe" else first.setting.title
     text = (
-        f"With {first.setting.title}, {method_name(first.method)} pre-training reaches "
-        f"{mean_text(first.pretrained)} % {metric} and random initialisation {mean_text(first.random)} %: "
-        f"{points(first.difference)} points, {_weight(first)}."
+        f"With {title}, {method_name(first.method)} pre-training reaches "
+        f"{mean_text(first.pretrained)}{HARD_SPACE}% {metric} and random initialisation "
+        f"{mean_text(first.random)}{HARD_SPACE}%: "
+        f"{points(first.difference)}{HARD_SPACE}points, {_weight(first)}."
     )
     if len(both) > 1:
         ahead = sum(row.difference > 0 for row in both)
@@ -171,20 +179,19 @@ def _weight(row: Comparison) -> str:
 
 def score_table(comparisons: Sequence[Comparison]) -> str:
     """One row per protocol, share of labels and method."""
-    header = ["protocol", "labels", "training frames", "pre-training", "metric, %", "random", "pre-trained", "points"]
+    header = ["protocol", "labels", "metric, %", "random", "pre-trained", "points", "pre-trained by", "training frames"]
     rows = []
     for row in comparisons:
-        setting = row.setting
+        setting, rule = row.setting, RULES.get(row.setting.subset_rule, row.setting.subset_rule)
         frames = "; ".join(
-            f"{counted(frames, 'frame')} of {counted(scenes, 'scene')} "
-            f"({RULES.get(setting.subset_rule, setting.subset_rule)}, {digest[:8]})"
+            f"{counted(frames, 'frame')} of {counted(scenes, 'scene')}, {rule}, {digest[:8]}"
             for digest, scenes, frames in row.subset
         )
-        words = [PROTOCOLS.get(setting.protocol, setting.protocol), f"{100 * setting.ratio:g} %", frames]
-        words += [method_name(row.method), METRICS.get(setting.metric, setting.metric)]
+        words = [PROTOCOLS.get(setting.protocol, setting.protocol), f"{100 * setting.ratio:g} %"]
         numbers = [_with_n(row.random), _with_n(row.pretrained), points(row.difference)]
-        rows.append([*words, *numbers])
-    return html.table(header, rows, text_columns=5)
+        metric = METRICS.get(setting.metric, setting.metric)
+        rows.append([*words, metric, *numbers, method_name(row.method), frames])
+    return html.table(header, rows, "lnlnnnlw")
 
 
 def class_tables(comparisons: Sequence[Comparison]) -> str:
@@ -200,7 +207,7 @@ def _class_table(row: Comparison) -> str:
         both = None if random is None or pretrained is None else pretrained - random
         rows.append([name, _percent(random), _percent(pretrained), points(both)])
     header = ["class", "random, IoU %", f"{method_name(row.method)}, IoU %", "points"]
-    return html.details(f"IoU by class: {row.setting.title}", html.table(header, rows))
+    return html.details(f"IoU by class: {row.setting.title}", html.table(header, rows, "lnnn"))
 
 
 def method_name(method: str) -> str:
@@ -212,7 +219,7 @@ def mean_text(by_seed: Mapping[int, float]) -> str:
     """``45.1`` or, over several seeds, ``45.1 ± 0.8``, per cent."""
     values = [100 * value for value in by_seed.values()]
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread}"
+    return f"{statistics.fmean(values):.1f}{spread}".replace(" ", HARD_SPACE)
 
 
 def points(difference: float | None) -> str:

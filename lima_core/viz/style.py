@@ -24,10 +24,11 @@ dl.facts{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:3px 18
 dl.facts dt{color:var(--muted)}dl.facts dd{margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;margin:8px 0;font-size:14px;font-variant-numeric:tabular-nums}
-th,td{padding:5px 14px 5px 0;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line);vertical-align:top}
+th,td{text-align:left;white-space:nowrap;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--muted);font-weight:560;vertical-align:bottom}
-.n{text-align:right;padding:5px 0 5px 22px}
-td.n+td:not(.n),th.n+th:not(.n){padding-left:22px}
+.n{text-align:right}
+.l:first-child,.n:first-child{padding-left:0}th,td{padding:5px 12px}
+td.w{white-space:normal;min-width:210px}
 tr.total td{font-weight:620;border-bottom:0}
 details{margin:8px 0;border:1px solid var(--line);border-radius:6px;background:var(--soft)}
 details>summary{cursor:pointer;padding:7px 12px;font-weight:560;overflow-wrap:anywhere}
@@ -37,8 +38,7 @@ pre{font:12px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow
 padding:10px 12px;background:var(--bg);border:1px solid var(--line);border-radius:4px}
 figure{margin:12px 0}
 figcaption{color:var(--muted);font-size:13px;margin-top:5px;max-width:90ch}
-figure svg{display:block;width:100%;height:auto}
-@media (max-width:700px){figure svg{width:max(100%,640px)}}
+figure svg{display:block;width:100%;max-width:480px;height:auto}
 img{display:block;width:100%;height:auto;border-radius:4px;background:#0f1115}
 .pictures{display:grid;gap:4px 16px;margin:10px 0}.pictures figure{margin:6px 0;min-width:0}
 .c1{grid-template-columns:minmax(0,1fr)}.c2{grid-template-columns:repeat(2,minmax(0,1fr))}

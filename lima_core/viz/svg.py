@@ -13,18 +13,15 @@ from matplotlib.figure import Figure
 
 TEXT, LINE = "#a000f0", "#a000f1"
 SERIES = ("#a000e0", "#a000e1", "#a000e2", "#a000e3")
-PX_PER_IN = 100
-"""A figure is never drawn larger than this, so that all have text of one size."""
 _CSS = {TEXT: "var(--muted)", LINE: "var(--line)"} | {colour: f"var(--s{i})" for i, colour in enumerate(SERIES)}
 
 
-def new_figure(width_in: float, height_in: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of ``columns`` axes in a row, laid out so that no text overlaps."""
+def new_figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes, laid out so that no text overlaps."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    axes = list(figure.subplots(1, columns, squeeze=False)[0])
-    for axis in axes:
-        style(axis)
-    return figure, axes
+    axis = figure.subplots()
+    style(axis)
+    return figure, axis
 
 
 def style(axis: Axes) -> None:
@@ -57,7 +54,6 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     head, _, rest = text.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head) + f' role="img" aria-label="{description}"'
-    head += f' style="max-width:{figure.get_figwidth() * PX_PER_IN:.0f}px"'
     text = re.sub(r'(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", f"{head}>{rest}")
     for colour, variable in _CSS.items():
         text = text.replace(colour, variable)

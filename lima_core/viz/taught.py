@@ -11,7 +11,7 @@ from lima_core.geometry.camera import Projection
 from lima_core.stores.memory_bank import FrameBank
 from lima_core.viz import html, palette
 from lima_core.viz.bev import View, draw_bev
-from lima_core.viz.projection import front_camera, points_on_image
+from lima_core.viz.projection import front_camera, points_on_image, smaller
 
 NEAR_M, FAR_M = 2.0, 60.0
 """Ends of the depth colours."""
@@ -101,12 +101,11 @@ def _ahead(frame: TaughtFrame, camera: int) -> Iterator[str]:
     image, name = frame.images[camera], frame.cameras[camera]
     assert image is not None
     depth = depth_picture(image, frame.projection, camera, WIDE_PX)
-    source = source_picture(image, frame.projection, camera, frame.taught, WIDE_PX)
     count = window_picture(image, frame.projection, camera, frame.taught, frame.window, WIDE_PX)
     named = [
+        (name, smaller(image, WIDE_PX), True),
         (f"{name}: LiDAR points by depth", depth, True),
-        (f"{name}: by what teaches them (colours further below)", source, True),
-        (f"{name}: by how many frames of the window teach them", count, True),
+        (f"{name}: LiDAR points by how many frames of the window teach them", count, True),
     ]
     if frame.patches is not None:
         patches = patch_picture(frame.patches[camera], depth.size)
@@ -138,14 +137,6 @@ def depth_picture(image: np.ndarray, projection: Projection, camera: int, width_
     """The image of a camera with its points coloured by depth."""
     depth_m = projection.depth_m[camera, projection.visible[camera]]
     return _picture(image, projection, camera, palette.depth_colours(depth_m, NEAR_M, FAR_M), width_px)
-
-
-def source_picture(
-    image: np.ndarray, projection: Projection, camera: int, taught: Taught, width_px: int
-) -> Image.Image:
-    """The image of a camera with its points coloured by what teaches them: the present, only the past, nothing."""
-    rgb = palette.source_colours(taught.youngest_age[projection.visible[camera]])
-    return _picture(image, projection, camera, rgb, width_px)
 
 
 def window_picture(
