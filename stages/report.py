@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from lima_core.datasets import dataset_config, open_dataset
@@ -37,12 +36,11 @@ from lima_core.types import Frame, Resources
 from lima_core.viz import html, provenance, scores
 from lima_core.viz.bev import fit_view
 from lima_core.viz.choose import forward_of, predicted_frame, taught_frame
-from lima_core.viz.curves import Curve, draw_curves
 from lima_core.viz.pca import PcaColours, fit_pca
 from lima_core.viz.predicted import scan_pictures
 from lima_core.viz.quality import quality_by_window
-from lima_core.viz.svg import to_svg
 from lima_core.viz.taught import TaughtFrame, frame_pictures
+from lima_core.viz.trainings import Training, curve_drawings, shown_pair
 from lima_core.whole import appears_whole
 
 VERSION = 1
@@ -95,31 +93,6 @@ class Opened:
     inputs: Inputs
 
 
-@dataclass(frozen=True)
-class Trained:
-    """One downstream training."""
-
-    path: Path
-    facts: Mapping[str, Any]
-    """``training`` of its ``model.json``."""
-
-    @property
-    def start(self) -> str:
-        """Where it started from, as the page calls it."""
-        return "random" if self.facts["init"] == "random" else scores.method_name(self.facts["method"])
-
-    @property
-    def title(self) -> str:
-        """``linear probe on 100 % of the labels``."""
-        return scores.setting_title(self.facts["protocol"], self.facts["ratio"])
-
-    @property
-    def order(self) -> tuple:
-        """Probe first, most labels first, lowest seed first, pre-trained before random."""
-        facts = self.facts
-        return facts["protocol"] != "linear_probe", -facts["ratio"], facts["seed"], facts["init"] == "random"
-
-
 def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
     """Writes the page.
 
@@ -129,7 +102,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     """
     opened = open_inputs(inputs)
     title = page_title(config, opened)
-    trainings = [Trained(path, read_meta(path / "model")["training"]) for path in (inputs.finetunes or {}).values()]
+    trainings = [Training.open(path) for path in (inputs.finetunes or {}).values()]
     body = [
         header(title, opened),
         results(opened),
@@ -142,7 +115,8 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     text = html.page(title, body)
     with appears_whole(out / FILE) as partial:
         partial.write_text(text, encoding="utf-8")
-    return {"reading": scores.reading(opened.comparisons), "page": FILE, "page_bytes": len(text.encode())}
+    said = scores.reading(opened.comparisons).replace(scores.HARD_SPACE, " ")
+    return {"reading": said, "page": FILE, "page_bytes": len(text.encode())}
 
 
 def open_inputs(inputs: Inputs) -> Opened:
@@ -212,25 +186,12 @@ def results(opened: Opened) -> str:
     return html.section(title, tables, scores.class_tables(opened.comparisons))
 
 
-def curves(opened: Opened, trainings: Sequence[Trained]) -> str:
+def curves(opened: Opened, trainings: Sequence[Training]) -> str:
     """Loss against step of every training."""
-    panels: dict[str, list[Curve]] = {}
-    for path in (opened.inputs.distills or {}).values():
-        panels.setdefault("distillation", []).append(_curve("distillation", path))
-    for training in sorted(trainings, key=lambda training: training.order):
-        panels.setdefault(training.title, []).append(_curve(training.start, training.path))
-    if not panels:
+    drawn = curve_drawings(list((opened.inputs.distills or {}).values()), trainings)
+    if not drawn:
         return html.section("Training", html.note("There are no curves: no training was given."))
-    svg = [
-        to_svg(draw_curves(title, panel), f"curves{number}", "Loss against optimiser step")
-        for number, (title, panel) in enumerate(panels.items())
-    ]
-    return html.section("Training", html.drawings(svg, "Loss against optimiser step; one line per seed."))
-
-
-def _curve(label: str, path: Path) -> Curve:
-    table = pq.read_table(path / "curve.parquet", columns=["step", "loss"])
-    return Curve(label, table["step"].to_numpy(), table["loss"].to_numpy())
+    return html.section("Training", html.drawings(drawn, "Loss against optimiser step; one line per seed."))
 
 
 def bank_quality(opened: Opened) -> str:
@@ -316,10 +277,10 @@ def target_colours(opened: Opened, frame: Frame, bank: FrameBank, colours: PcaCo
     return colours(pool(table, references, facts.grid, facts.patch_px).numpy())
 
 
-def predicted_scan(config: Config, opened: Opened, trainings: Sequence[Trained]) -> str:
+def predicted_scan(config: Config, opened: Opened, trainings: Sequence[Training]) -> str:
     """One scan from above: truth, both predictions, and where they differ."""
     title = "One scan and its predictions"
-    chosen = [training for training in choose_trainings(trainings) if training]
+    chosen = shown_pair(trainings)
     if not chosen:
         return html.section(title, html.note("There are no predictions: no downstream training was given."))
     runs = {training.start: Predictions.open(training.path / "predictions") for training in chosen}
@@ -335,21 +296,10 @@ def predicted_scan(config: Config, opened: Opened, trainings: Sequence[Trained])
     return html.section(title, html.note(said), scan_pictures(points, labels, predicted, first.classes, view))
 
 
-def choose_trainings(trainings: Sequence[Trained]) -> tuple[Trained | None, Trained | None]:
-    """The pre-trained and the random training that are shown: probe first, most labels, lowest seed, both alike."""
-    ordered = sorted(trainings, key=lambda training: training.order)
-    pretrained = next((training for training in ordered if training.facts["init"] != "random"), None)
-    alike = (
-        t
-        for t in ordered
-        if t.facts["init"] == "random" and (pretrained is None or t.order[:3] == pretrained.order[:3])
-    )
-    return pretrained, next(alike, None)
-
-
 def origins(inputs: Inputs) -> str:
     """Every artifact with what made it."""
-    manifests = [(name, read_manifest(path)) for name, path in inputs.artifacts]
+    found = [(label, read_manifest(path)) for label, path in inputs.artifacts]
+    manifests = [(manifest["name"] if manifest else label, manifest) for label, manifest in found]
     return html.section("Where it comes from", provenance.provenance_table(manifests), provenance.records(manifests))
 
 

@@ -53,7 +53,10 @@ def draw_curves(title: str, curves: Sequence[Curve]) -> Figure:
         else:
             axis.plot(curve.step, curve.loss, color=colour, linewidth=1.5, label=label, marker=_marker(curve))
     axis.margins(x=0.02)
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    if max(len(curve.step) for curve in curves) == 1:
+        axis.set_xlim(curves[0].step[0] - 1, curves[0].step[0] + 1)
+    axis.ticklabel_format(axis="y", useOffset=False)
     if len(labels) > 1:
         _legend(axis)
     return figure
@@ -94,7 +97,7 @@ def draw_depth(rows: Sequence[Row]) -> Figure:
     """References per target against the window of a memory bank."""
     figure, axis = _by_window(rows, "depth, references per target")
     axis.plot([row["frames"] for row in rows], [row["depth"] for row in rows], color=SERIES[0], **_DOTS)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.1 * max(row["depth"] for row in rows) or 1)
     return figure
 
 

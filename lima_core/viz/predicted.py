@@ -28,7 +28,7 @@ def scan_pictures(
         view: square and direction.
     """
     shown = ([] if labels is None else [(f"Ground truth; {view.words}", labels)]) + [
-        (f"{name}{_right(ids, labels)}", ids) for name, ids in predictions.items()
+        (f"Prediction, {name}{_right(ids, labels)}", ids) for name, ids in predictions.items()
     ]
     named = [
         (caption, draw_bev(points, palette.label_colours(ids, classes), view, RADIUS_PX), False)

@@ -43,8 +43,10 @@ def _commit(manifest: Manifest) -> str:
 
 
 def records(manifests: Sequence[tuple[str, Manifest | None]]) -> str:
-    """Every manifest in full, folded."""
-    return "".join(_record(name, manifest) for name, manifest in manifests if manifest)
+    """Every manifest in full, folded; nothing where there is none."""
+    parts = [_record(name, manifest) for name, manifest in manifests if manifest]
+    title = "Full records: config, command, hardware, versions, summary"
+    return html.details(title, f"<div>{''.join(parts)}</div>") if parts else ""
 
 
 def _record(name: str, manifest: Manifest) -> str:
@@ -60,7 +62,7 @@ def _record(name: str, manifest: Manifest) -> str:
     parts = {"config": manifest["recipe"].get("config"), "inputs": manifest["inputs"], "summary": manifest["summary"]}
     text = facts({key: str(value) for key, value in rows.items()})
     text += "".join(f"<h3>{escape(key)}</h3>{as_json(value)}" for key, value in parts.items())
-    return html.details(name, f"<div>{text}</div>")
+    return html.details(f"{name}, {manifest['fingerprint'][:8]}", f"<div>{text}</div>")
 
 
 def hardware(origin: Mapping[str, Any]) -> str:

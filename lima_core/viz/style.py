@@ -33,7 +33,7 @@ tr.total td{font-weight:620;border-bottom:0}
 details{margin:8px 0;border:1px solid var(--line);border-radius:6px;background:var(--soft)}
 details>summary{cursor:pointer;padding:7px 12px;font-weight:560;overflow-wrap:anywhere}
 details>:not(summary){margin:4px 12px 12px}
-details.plain{border:0;background:none;margin:0}
+details details{background:var(--bg)}
 pre{font:12px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-x:auto;max-height:420px;margin:0;
 padding:10px 12px;background:var(--bg);border:1px solid var(--line);border-radius:4px}
 figure{margin:12px 0}
