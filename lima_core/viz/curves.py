@@ -112,9 +112,9 @@ def _by_window(rows: Sequence[Row], label: str) -> tuple[Figure, Axes]:
 def percent_limits(percents: Sequence[float]) -> tuple[float, float]:
     """Limits of an axis in per cent, at least 5 points apart, so that no difference looks larger than it is."""
     low, high = float(np.nanmin(percents)), float(np.nanmax(percents))
-    margin = max(0.08 * (high - low), (MIN_SPAN - (high - low)) / 2)
-    top = min(high + margin, 100.0 + 0.04 * MIN_SPAN)
-    return max(min(low - margin, top - MIN_SPAN), -0.04 * MIN_SPAN), top
+    span, edge = max(1.16 * (high - low), MIN_SPAN), 0.04 * MIN_SPAN
+    bottom = max(min((low + high - span) / 2, 100 + edge - span), -edge)
+    return bottom, min(bottom + span, 100 + edge)
 
 
 def _legend(axis: Axes) -> None:
