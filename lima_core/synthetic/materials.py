@@ -98,8 +98,8 @@ class Atlas:
 
     def lookup(self, material: np.ndarray, uv: np.ndarray, texel_m: np.ndarray) -> np.ndarray:
         """Colours (N, 4) float32 in 0..1 at texture positions (N, 2) of a pixel footprint (N,) in metres."""
-        tiles = np.array([np.sqrt(m.tile_m[0] * m.tile_m[1]) for m in MATERIALS], np.float32)
-        level = np.log2(np.maximum(texel_m * (SIZE / tiles)[material], 1.0)).astype(np.int32)
+        per_m = np.array([SIZE / np.sqrt(m.tile_m[0] * m.tile_m[1]) for m in MATERIALS], np.float32)
+        level = np.log2(np.maximum(texel_m * per_m[material], 1.0)).astype(np.int32)
         level = np.minimum(level, NUM_LEVELS - 1)
         size = SIZE >> level
         column, row = ((uv - np.floor(uv)) * size[:, None]).astype(np.int32).T
