@@ -1,4 +1,4 @@
-"""Work over scenes, in this process or in Dask worker processes, with progress and ETA. The only file that knows Dask."""
+"""Work over scenes, in this process or in Dask worker processes, with progress and ETA; only here is Dask known."""
 
 import sys
 import time

@@ -124,7 +124,7 @@ def _downstream_runs(experiment: Experiment, seed: int) -> Iterator[tuple[str, f
             seen.add(name)
             subset = base.subset.model_copy(update={"ratio": run.ratio})
             values = {"probe": run.probe, "init": init, "subset": subset, "seed": seed}
-            if init == "random":  # the same network as the student, without what it was taught
-                values["backbone"] = base.backbone or experiment.distill.backbone
-                values["voxels"] = base.voxels or experiment.distill.voxels
+            # The student's network, also for a random start: only what it was taught differs.
+            values["backbone"] = base.backbone or experiment.distill.backbone
+            values["voxels"] = base.voxels or experiment.distill.voxels
             yield name, base.model_copy(update=values)

@@ -16,6 +16,7 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 
 from lima_core import types
+from lima_core.cost import Cost, Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.errors import ConfigError, DataError, UserError
@@ -78,6 +79,19 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
             write_features(facts, teacher, dataset, index.frames(scene), out, resources.workers)
             progress.advance()
     return summary(finish_store(out))
+
+
+def estimate(config: Config, scale: Scale) -> Cost:
+    """Disk, memory and time on one core; patch and channels as the teacher's config says, without loading it."""
+    teacher = config.teacher
+    if not isinstance(teacher, FilterbankConfig):
+        return Cost()
+    grid = config.image_size_px[0] // teacher.patch_px, config.image_size_px[1] // teacher.patch_px
+    frame_bytes = bytes_per_frame(teacher.channels, grid, scale.num_cameras, config.codec)
+    megapixels = scale.num_cameras * config.image_size_px[0] * config.image_size_px[1] / 1e6
+    on_disk = scale.num_cameras * scale.image_size_px[0] * scale.image_size_px[1] / 1e6
+    seconds = scale.num_frames * (0.25 * megapixels + 0.03 * on_disk)
+    return Cost(scale.num_frames * frame_bytes, 500_000_000 + round(2e8 * megapixels), seconds)
 
 
 def feature_facts(config: Config, teacher: Teacher, index: FrameIndex) -> FeatureFacts:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter
 from torch import Tensor, nn
 
+from lima_core.cost import Cost, Scale
 from lima_core.datasets import DatasetConfig, dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.datasets.nuscenes import SPLITS, NuScenesConfig
@@ -32,14 +33,16 @@ from lima_core.loading.collate import SegmentationBatch
 from lima_core.loading.segmentation import IN_CHANNELS, SegmentationSource
 from lima_core.loading.subsets import Subset, SubsetConfig, take_subset
 from lima_core.models import BackboneConfig, build_backbone
+from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.parallel import PartsProgress
 from lima_core.sparse.tensor import SparseTensor
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.predictions import Predictions
 from lima_core.tasks import TaskConfig
-from lima_core.tasks.probe import FeatureBatch, FrozenFeatures
+from lima_core.tasks.probe import DEFAULT_BUDGET_BYTES, FeatureBatch, FrozenFeatures
 from lima_core.tasks.segmentation import SegmentationConfig, SegmentationModel, predict_points, segmentation_loss
 from lima_core.training.checkpoint import load_weights, read_meta, save_weights
+from lima_core.training.cost import training_bytes, training_seconds
 from lima_core.training.loop import FitConfig, FitResult, finish, fit
 from lima_core.training.optim import AdamWConfig, ParamGroup
 from lima_core.training.prefetch import ahead
@@ -121,6 +124,23 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     predict(model, dataset, frames, start.voxels, predictions, resources)
     finish(out)
     return _summary(result, subset, frames, start)
+
+
+def estimate(config: Config, scale: Scale) -> Cost:
+    """Disk, memory and time before anything starts.
+
+    A probe costs one forward pass per frame, about a third of a training step, and keeps features of all voxels (about
+    half as many as points); its head costs next to nothing.
+    """
+    backbone = config.backbone or MinkUNetConfig()
+    num_parameters = sum(p.numel() for p in build_backbone(backbone, IN_CHANNELS).parameters())
+    num_frames = max(1, round(scale.num_frames * config.subset.ratio))
+    fit = FitConfig(epochs=1, batch_size=1) if config.probe else config.fit
+    seconds = training_seconds(fit, num_frames, scale.num_points, num_parameters) / (3 if config.probe else 1)
+    features = num_frames * scale.num_points * backbone.decoder_widths[-1] * 2 if config.probe else 0
+    memory = training_bytes(fit, scale.num_points, max(backbone.decoder_widths), num_parameters)
+    disk = 4 * num_parameters + scale.num_frames * scale.num_points // 5
+    return Cost(disk, memory + min(features, DEFAULT_BUDGET_BYTES), seconds)
 
 
 def start_from(config: Config, checkpoint: Path | None, engine: str) -> Start:

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from lima_core import types
+from lima_core.cost import Cost, Scale
 from lima_core.errors import ConfigError
 from lima_core.parallel import map_parts
 from lima_core.synthetic import nuscenes_writer as writer
@@ -53,6 +54,26 @@ class Part:
     name: str
     number: int
     town: str
+
+
+def scale(config: Config) -> Scale:
+    """How much data the world will hold; about nine of ten beams return."""
+    num_scenes = config.num_train_scenes + config.num_val_scenes
+    return Scale(
+        num_scenes=num_scenes,
+        num_frames=num_scenes * config.frames_per_scene,
+        num_cameras=6,
+        num_points=round(0.9 * config.lidar.num_beams * config.lidar.num_azimuths),
+        image_size_px=config.camera.image_size_px,
+    )
+
+
+def estimate(config: Config, scale: Scale) -> Cost:
+    """Disk, memory and time, from the default world: images and truth by their pixels, scans by their points."""
+    pixels = scale.num_cameras * scale.image_size_px[0] * scale.image_size_px[1]
+    per_frame = pixels * (0.3 + 0.5 * config.truth) + scale.num_points * 21
+    seconds = scale.num_frames * (pixels * 1.3e-6 + scale.num_points * 5e-6)
+    return Cost(round(scale.num_frames * per_frame), 700_000_000, seconds)
 
 
 def parts_of(config: Config) -> list[Part]:

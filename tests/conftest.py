@@ -19,11 +19,11 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_threads() -> Iterator[None]:
-    """Two threads for torch: test sizes are small, and results must not depend on the machine."""
+def one_thread() -> Iterator[None]:
+    """One thread for torch: networks in tests are so small that a second one costs more than it brings."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)

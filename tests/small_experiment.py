@@ -45,8 +45,8 @@ def write_experiment(folder: Path) -> Path:
 
 
 def start_lima(*words: str | Path) -> subprocess.Popen[str]:
-    """The command line in a process of its own, two threads, output to read."""
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+    """The command line in a process of its own, one thread, output to read."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", "pipeline.cli", *map(str, words)]
     return subprocess.Popen(
         command,
