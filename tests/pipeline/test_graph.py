@@ -77,12 +77,12 @@ def test_a_change_rebuilds_what_is_downstream_of_it_and_nothing_else(demo: Exper
     assert changed(demo, "name=other") == set()
 
 
-def test_random_starts_get_the_students_network(demo: Experiment) -> None:
+def test_every_start_gets_the_students_network(demo: Experiment) -> None:
     nodes = by_name(demo)
-    config = nodes["probe-100pct-random-seed0"].config
-    assert config.backbone == demo.distill.backbone
-    assert config.voxels == demo.distill.voxels
-    assert nodes["probe-100pct-pretrained-seed0"].config.backbone is None
+    for init in ("random", "pretrained"):
+        config = nodes[f"probe-100pct-{init}-seed0"].config
+        assert config.backbone == demo.distill.backbone
+        assert config.voxels == demo.distill.voxels
 
 
 def test_more_seeds_leave_the_first_ones_artifacts_alone(demo: Experiment) -> None:
