@@ -19,25 +19,26 @@ class View:
     radius_m: float
     """Half the edge of the square around the sensor."""
     size_px: int
-    forward: tuple[float, float] = (1.0, 0.0)
-    """Direction in the LiDAR frame that points up in the picture, of unit length."""
+    forward: tuple[float, float] | None = None
+    """Where the front camera looks, LiDAR frame, unit length: up in the picture. None: the x axis is up."""
     ring_m: float = 10.0
     """Distance between range rings."""
 
     @property
     def words(self) -> str:
         """For captions: what is up, how wide."""
-        return f"the front camera looks up, rings every {self.ring_m:g} m, {2 * self.radius_m:g} m wide"
+        up = "the x axis" if self.forward is None else "the view of the front camera"
+        return f"{up} points up, rings every {self.ring_m:g} m, {2 * self.radius_m:g} m wide"
 
     def uv_px(self, xyz: np.ndarray) -> np.ndarray:
         """(N, 2) column and row of (N, >=2) positions in the LiDAR frame."""
-        ahead = np.array(self.forward)
+        ahead = np.array(self.forward or (1.0, 0.0))
         left = np.array([-ahead[1], ahead[0]])
         metres = np.stack([-xyz[:, :2] @ left, -xyz[:, :2] @ ahead], axis=1)
         return (metres / self.radius_m + 1) * (self.size_px - 1) / 2
 
 
-def fit_view(xyz: np.ndarray, size_px: int, forward: tuple[float, float] = (1.0, 0.0), share: float = 0.9) -> View:
+def fit_view(xyz: np.ndarray, size_px: int, forward: tuple[float, float] | None = None, share: float = 0.9) -> View:
     """A view that holds ``share`` of the points, 20 to 60 m to each side in steps of 10 m."""
     reach = np.abs(xyz[:, :2]).max(axis=1)
     radius_m = 10 * np.ceil(np.quantile(reach, share) / 10) if len(reach) else 20.0

@@ -10,6 +10,9 @@ from lima_core.stores.predictions import Predictions
 from lima_core.types import Frame
 from lima_core.viz.projection import front_camera
 
+LEVEL = 0.1
+"""A camera whose axis has a smaller horizontal part looks up or down, not ahead."""
+
 
 def taught_frame(token: str | None, index: FrameIndex, bank: MemoryBank) -> Frame | None:
     """The frame of that token, else the middle one of the first scene where it has taught points; None if none has.
@@ -65,12 +68,12 @@ def frame_of_token(token: str, index: FrameIndex) -> Frame:
     raise ConfigError(f"no frame with token {token!r}", remedy=f"tokens look like {frames[0].token!r}")
 
 
-def forward_of(frame: Frame) -> tuple[float, float]:
-    """Direction in which the front camera looks, LiDAR frame, unit length; x where there is no camera."""
+def forward_of(frame: Frame) -> tuple[float, float] | None:
+    """Horizontal direction in which the front camera looks, LiDAR frame, unit length; None without such a camera."""
     cameras = [camera for camera in frame.cameras if camera]
     if not cameras:
-        return 1.0, 0.0
+        return None
     camera = cameras[front_camera([camera.name for camera in cameras])]
     ahead = camera_from_lidar(camera, frame.global_from_lidar)[2, :2]
-    x, y = ahead / np.linalg.norm(ahead)
-    return float(x), float(y)
+    length = float(np.linalg.norm(ahead))
+    return (float(ahead[0]) / length, float(ahead[1]) / length) if length > LEVEL else None

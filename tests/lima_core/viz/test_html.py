@@ -16,30 +16,30 @@ VOID = {"meta", "img", "br"}
 class Balanced(HTMLParser):
     """Collects tags and checks that each is closed."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.open, self.seen, self.text = [], [], []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list) -> None:
         self.seen.append(tag)
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         self.text.append(data)
 
 
-def parsed(text):
+def parsed(text: str) -> Balanced:
     parser = Balanced()
     parser.feed(text)
     assert not parser.open
     return parser
 
 
-def image():
+def image() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (6, 8, 3)).astype(np.uint8))
 
 
@@ -56,13 +56,13 @@ def image():
         html.page(EVIL, []),
     ],
 )
-def test_plain_text_is_escaped_and_tags_are_balanced(text):
+def test_plain_text_is_escaped_and_tags_are_balanced(text: str) -> None:
     parser = parsed(text)
     assert "script" not in parser.seen
     assert EVIL in "".join(parser.text) or EVIL in text.replace("&quot;", '"').replace("&#x27;", "'")
 
 
-def test_drawings_keep_their_pixels_and_photographs_almost():
+def test_drawings_keep_their_pixels_and_photographs_almost() -> None:
     picture = image()
     for photo, tolerance in ((False, 0), (True, 40)):
         uri = html.data_uri(picture, photo)
@@ -72,18 +72,18 @@ def test_drawings_keep_their_pixels_and_photographs_almost():
         assert np.abs(found - np.asarray(picture)).max() <= tolerance
 
 
-def test_table_marks_words_numbers_and_totals():
+def test_table_marks_words_numbers_and_totals() -> None:
     text = html.table(["a", "b"], [["x", "1"], ["sum", "2"]], "ln", foot=1)
     assert text.count('class="n"') == 3
     assert '<tr class="total"><td class="l">sum</td>' in text
 
 
-def test_table_row_of_another_length_is_refused():
+def test_table_row_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         html.table(["a", "b"], [["only one"]], "ln")
 
 
-def test_page_loads_nothing():
+def test_page_loads_nothing() -> None:
     text = html.page("title", [html.pictures([("one", image(), True)], 1)])
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", text)
     assert "url(" not in text and "@import" not in text

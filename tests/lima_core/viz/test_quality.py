@@ -3,7 +3,7 @@ import pytest
 from lima_core.viz.quality import percent, quality_by_window
 
 
-def rows(points, pixels):
+def rows(points: float | None, pixels: float | None) -> list[dict]:
     return [
         {"frames": n, "coverage": 0.8 + n / 100, "depth": 1.5 * n, "purity_points": points, "purity_pixels": pixels}
         for n in (1, 2)
@@ -18,7 +18,9 @@ def rows(points, pixels):
         (None, None, 2, "the bank's frames have no labels".replace("'", "&#x27;")),
     ],
 )
-def test_a_panel_for_what_is_known_and_a_sentence_for_what_is_not(points, pixels, panels, said):
+def test_a_panel_for_what_is_known_and_a_sentence_for_what_is_not(
+    points: float | None, pixels: float | None, panels: int, said: str | None
+) -> None:
     text = quality_by_window(rows(points, pixels))
     assert text.count("<svg") == panels
     assert ("is not known" in text) == (said is not None)
@@ -26,6 +28,6 @@ def test_a_panel_for_what_is_known_and_a_sentence_for_what_is_not(points, pixels
     assert '<td class="n">81.00</td><td class="n">1.50</td>' in text
 
 
-def test_percent():
+def test_percent() -> None:
     assert percent(0.98765) == "98.77"
     assert percent(None) not in ("0.00", "None", "")

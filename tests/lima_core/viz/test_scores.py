@@ -7,8 +7,15 @@ from lima_core.viz import scores
 
 
 def run(
-    init, seed, miou, protocol="linear_probe", ratio=1.0, evaluator="lima", digest="abcdef0123456789", method="lima"
-):
+    init: str,
+    seed: int,
+    miou: float | None,
+    protocol: str = "linear_probe",
+    ratio: float = 1.0,
+    evaluator: str = "lima",
+    digest: str = "abcdef0123456789",
+    method: str = "lima",
+) -> list[Score]:
     """Scores of one training: the mean, and two classes of which one does not occur."""
     facts = {
         "dataset": "tiny", "task": "seg", "protocol": protocol, "init": init, "ratio": ratio, "seed": seed,
@@ -28,7 +35,7 @@ SEEDS = [
 ]
 
 
-def test_difference_and_spread_over_seeds():
+def test_difference_and_spread_over_seeds() -> None:
     (row,) = scores.compare(SEEDS)
     assert row.random == dict(enumerate(RANDOM)) and row.pretrained == dict(enumerate(TAUGHT))
     assert row.difference == pytest.approx(statistics.fmean(TAUGHT) - statistics.fmean(RANDOM))
@@ -37,7 +44,7 @@ def test_difference_and_spread_over_seeds():
     assert row.random_classes == {"car": list(RANDOM), "bus": [None, None, None]}
 
 
-def test_settings_are_kept_apart_probe_first_then_by_labels():
+def test_settings_are_kept_apart_probe_first_then_by_labels() -> None:
     mixed = [
         *run("random", 0, 0.5, "finetune", 0.1), *run("random", 0, 0.4, "finetune", 0.01), *run("random", 0, 0.3),
         *run("pretrained", 0, 0.6, "finetune", 0.01),
@@ -49,12 +56,12 @@ def test_settings_are_kept_apart_probe_first_then_by_labels():
     assert [row.difference for row in rows] == [None, pytest.approx(0.2), None]
 
 
-def test_each_method_is_compared_with_the_same_random_runs():
+def test_each_method_is_compared_with_the_same_random_runs() -> None:
     rows = scores.compare([*SEEDS, *run("pretrained", 0, 0.2, method="scalr")])
     assert [(row.method, row.random) for row in rows] == [(m, dict(enumerate(RANDOM))) for m in ("lima", "scalr")]
 
 
-def test_other_evaluators_confirm_and_are_not_counted_twice():
+def test_other_evaluators_confirm_and_are_not_counted_twice() -> None:
     both = SEEDS + run("random", 0, RANDOM[0], evaluator="devkit")
     assert scores.compare(both) == scores.compare(SEEDS)
     assert scores.evaluators(both) == "our own (lima); devkit (the same in 2 numbers)"
@@ -62,33 +69,33 @@ def test_other_evaluators_confirm_and_are_not_counted_twice():
     assert "at most 1 points apart" in scores.evaluators(off)
 
 
-def test_reading_of_several_seeds():
+def test_reading_of_several_seeds() -> None:
     text = scores.reading(scores.compare(SEEDS)).replace(scores.HARD_SPACE, " ")
     assert "44.0 ± 2.6 % mIoU" in text and "31.0 ± 1.0 %" in text and "+13.0 points" in text
     assert "more than two standard errors over 3 seeds" in text
 
 
-def test_reading_of_one_seed_says_so_and_a_loss_is_a_loss():
+def test_reading_of_one_seed_says_so_and_a_loss_is_a_loss() -> None:
     text = scores.reading(scores.compare(run("random", 0, 0.4) + run("pretrained", 0, 0.3)))
     assert "spread over seeds is not known" in text
     assert f"{scores.MINUS}10.0" in text
 
 
-def test_reading_of_a_difference_within_the_spread():
+def test_reading_of_a_difference_within_the_spread() -> None:
     near = [s for seed, (a, b) in enumerate([(0.30, 0.31), (0.34, 0.33)]) for s in run("random", seed, a) + run("pretrained", seed, b)]  # fmt: skip  # noqa: E501
     assert "within two standard errors over 2 seeds" in scores.reading(scores.compare(near))
 
 
 @pytest.mark.parametrize("found", [[], run("random", 0, 0.4)])
-def test_nothing_to_compare_is_said(found):
+def test_nothing_to_compare_is_said(found: list[Score]) -> None:
     assert "no comparison" in scores.reading(scores.compare(found))
 
 
-def test_undefined_mean_is_left_out():
+def test_undefined_mean_is_left_out() -> None:
     assert scores.compare(run("random", 0, None)) == []
 
 
-def test_tables_show_numbers_subset_and_absent_classes():
+def test_tables_show_numbers_subset_and_absent_classes() -> None:
     rows = scores.compare(SEEDS)
     table = scores.score_table(rows).replace(scores.HARD_SPACE, " ")
     for text in ("44.0 ± 2.6 (n = 3)", "31.0 ± 1.0 (n = 3)", "+13.0", "9 frames of 2 scenes", "abcdef01", "LiMA"):
@@ -97,6 +104,6 @@ def test_tables_show_numbers_subset_and_absent_classes():
     assert '<td class="l">bus</td><td class="n">–</td>' in classes  # noqa: RUF001
 
 
-def test_subsets_that_differ_are_all_shown():
+def test_subsets_that_differ_are_all_shown() -> None:
     rows = scores.compare(run("random", 0, 0.4) + run("pretrained", 0, 0.3, digest="ffff000011112222"))
     assert "abcdef01" in scores.score_table(rows) and "ffff0000" in scores.score_table(rows)
