@@ -81,7 +81,7 @@ def facts(values: Mapping[str, str]) -> str:
 
 def as_json(value: object) -> str:
     """A value as readable JSON."""
-    return f"<pre>{escape(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False))}</pre>"
+    return f"<pre>{escape(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))}</pre>"
 
 
 def size(num_bytes: float) -> str:

@@ -223,8 +223,11 @@ def mean_text(by_seed: Mapping[int, float]) -> str:
 
 
 def points(difference: float | None) -> str:
-    """``+3.2`` of a difference of fractions."""
-    return html.NONE if difference is None else f"{100 * difference:+.1f}".replace("-", MINUS)
+    """``+3.2`` of a difference of fractions, ``0.0`` without a sign."""
+    if difference is None:
+        return html.NONE
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text[1:] == "0.0" else text.replace("-", MINUS)
 
 
 def _with_n(by_seed: Mapping[int, float]) -> str:

@@ -91,6 +91,13 @@ def test_nothing_to_compare_is_said(found: list[Score]) -> None:
     assert "no comparison" in scores.reading(scores.compare(found))
 
 
+@pytest.mark.parametrize(
+    ("difference", "text"), [(0.032, "+3.2"), (-0.5, f"{scores.MINUS}50.0"), (0.0, "0.0"), (-0.0001, "0.0")]
+)
+def test_points(difference: float, text: str) -> None:
+    assert scores.points(difference) == text
+
+
 def test_undefined_mean_is_left_out() -> None:
     assert scores.compare(run("random", 0, None)) == []
 
