@@ -133,21 +133,33 @@ def casters_at(stage: Stage, seconds: float, plan_from_sensor: np.ndarray, reach
         reach: half the width of a camera's view over its depth; None for a sensor that looks all around.
     """
     site, moved, faces = stage.town.site, [], []
-    local_from_plan = np.linalg.inv(plan_from_sensor)
-    for actor, first in zip((a for a in stage.actors if a.moves), stage.first_face, strict=True):
-        place = actor.place(site.hills, seconds)
-        if actor.in_town(site.plan, seconds) and _in_view(local_from_plan @ [*place, 1.0], reach):
-            moved.append(placed(actor.model.mesh.triangles, place, actor.spot.yaw_rad))
-            faces.append(first + np.arange(len(moved[-1])))
+    movers = [actor for actor in stage.actors if actor.moves]
+    for i in _in_view(stage, movers, seconds, plan_from_sensor, reach):
+        actor = movers[i]
+        moved.append(placed(actor.model.mesh.triangles, actor.place(site.hills, seconds), actor.spot.yaw_rad))
+        faces.append(stage.first_face[i] + np.arange(len(moved[-1])))
     moving = (build_caster(np.concatenate(moved), np.concatenate(faces)),) if moved else ()
     return stage.town.caster, stage.standing, *moving
 
 
-def _in_view(local: np.ndarray, reach: float | None) -> bool:
-    """Whether an actor may be seen, or throw a shadow that is: 13 m are the longest bus and shadow."""
-    if np.abs(local[:3]).max() > MOVERS_M:
-        return False
-    return reach is None or bool(local[2] > -13 and abs(local[0]) < max(local[2], 0) * reach + 13)
+def _in_view(
+    stage: Stage, movers: Sequence[Actor], seconds: float, plan_from_sensor: np.ndarray, reach: float | None
+) -> np.ndarray:
+    """Positions in ``movers`` of those that may be seen, or throw a shadow that is: 13 m are the longest of either."""
+    spots = [actor.spot for actor in movers]
+    along = np.array([[s.x_m, s.y_m, s.yaw_rad, s.speed_m_s] for s in spots]).reshape(-1, 4)
+    ahead = np.stack([np.cos(along[:, 2]), np.sin(along[:, 2])], 1)
+    xy = along[:, :2] + seconds * along[:, 3:] * ahead
+    size = np.asarray(stage.town.site.plan.size_m)
+    in_town = ((xy > 2.0) & (xy < size - 2.0)).all(1)
+    local_from_plan = np.linalg.inv(plan_from_sensor)
+    height = np.full(len(xy), plan_from_sensor[2, 3])
+    local = np.column_stack([xy, height]) @ local_from_plan[:3, :3].T + local_from_plan[:3, 3]
+    kept = in_town & (np.abs(local).max(1) <= MOVERS_M)
+    if reach is not None:
+        depth = local[:, 2]
+        kept &= (depth > -13) & (np.abs(local[:, 0]) < np.maximum(depth, 0) * reach + 13)
+    return np.flatnonzero(kept)
 
 
 def look(stage: Stage, mount: Mount, index: int, camera: CameraConfig, seed: int) -> tuple[Image, Picture]:
