@@ -10,6 +10,8 @@ from dask.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lima_core.errors import UserError
+
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
@@ -68,10 +70,23 @@ def map_parts(
 
         if workers <= 0:
             return [tracked(part) for part in parts]
-        tasks = [dask.delayed(work)(part) for part in parts]
+        tasks = [dask.delayed(_with_user_error)(work, part) for part in parts]
 
         def finished(key: Any, *_: object) -> None:
             progress.advance()
 
         with Callback(posttask=finished):
-            return list(dask.compute(*tasks, scheduler="processes", num_workers=workers, optimize_graph=False))
+            options = {"scheduler": "processes", "num_workers": workers, "chunksize": 1, "optimize_graph": False}
+            results = dask.compute(*tasks, **options)
+    for result in results:
+        if isinstance(result, UserError):
+            raise result
+    return list(results)
+
+
+def _with_user_error(work: Callable[[Part], Result], part: Part) -> Result | UserError:
+    """The result, or the user's error as a value: Dask would wrap it into a page of traceback text."""
+    try:
+        return work(part)
+    except UserError as error:
+        return error
