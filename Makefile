@@ -2,7 +2,7 @@
 # Both work on a fresh machine with Python 3.11 or 3.12; everything else goes into .venv.
 
 WORK ?= work
-CONFIG ?= configs/demo.yaml
+CONFIG ?=
 ARGS ?=
 
 # The first of these that runs and is 3.11 or 3.12; override with make PYTHON=/path/to/python.
@@ -23,7 +23,7 @@ demo: venv
 	$(BIN)/lima run configs/demo.yaml --work $(WORK) $(ARGS)
 
 $(STAGES): venv
-	$(BIN)/lima stage $@ --config $(CONFIG) --work $(WORK) $(ARGS)
+	$(BIN)/lima stage $@ $(if $(CONFIG),--config $(CONFIG)) --work $(WORK) $(ARGS)
 
 plan doctor: venv
 	$(BIN)/lima $@ $(if $(filter plan,$@),$(CONFIG)) --work $(WORK) $(ARGS)

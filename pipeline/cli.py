@@ -230,14 +230,20 @@ def _say(line: str) -> None:
 
 
 def _print_scores(nodes: "Sequence[Node]", work: Path) -> None:
-    """One line per evaluation, best read as a table."""
-    from pipeline import manifest
-    from pipeline.runner import highlights
-
+    """The results as a table, means over seeds, and what they say in one sentence."""
     scored = [node for node in nodes if node.kind == "evaluate"]
-    width = max((len(node.name) for node in scored), default=0)
-    for node in scored:
-        print(f"{node.name:<{width}}  {highlights(manifest.read(node.path(work)).summary)}")
+    if not scored:
+        return
+    from lima_core.stores.scores import concat_scores
+    from lima_core.viz.scores import HARD_SPACE, HEADER, compare, evaluators, reading, score_rows
+    from pipeline.text import table
+
+    scores = concat_scores([node.path(work) for node in scored])
+    comparisons = compare(scores)
+    lines = ["", table(HEADER, score_rows(comparisons)), f"evaluators: {evaluators(scores)}"]
+    if any(comparison.difference is not None for comparison in comparisons):
+        lines.append(reading(comparisons))
+    print("\n".join(lines).replace(HARD_SPACE, " "))
 
 
 def _print_report(nodes: "Sequence[Node]", work: Path) -> None:

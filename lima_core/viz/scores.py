@@ -177,9 +177,11 @@ def _weight(row: Comparison) -> str:
     return f"{within} two standard errors over {min(len(row.random), len(row.pretrained))} seeds"
 
 
-def score_table(comparisons: Sequence[Comparison]) -> str:
-    """One row per protocol, share of labels and method."""
-    header = ["protocol", "labels", "metric, %", "random", "pre-trained", "points", "pre-trained by", "training frames"]
+HEADER = ("protocol", "labels", "metric, %", "random", "pre-trained", "points", "pre-trained by", "training frames")
+
+
+def score_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    """Under ``HEADER``, one row per protocol, share of labels and method, as text."""
     rows = []
     for row in comparisons:
         setting, rule = row.setting, RULES.get(row.setting.subset_rule, row.setting.subset_rule)
@@ -191,7 +193,12 @@ def score_table(comparisons: Sequence[Comparison]) -> str:
         numbers = [_with_n(row.random), _with_n(row.pretrained), points(row.difference)]
         metric = METRICS.get(setting.metric, setting.metric)
         rows.append([*words, metric, *numbers, method_name(row.method), frames])
-    return html.table(header, rows, "lnlnnnlw")
+    return rows
+
+
+def score_table(comparisons: Sequence[Comparison]) -> str:
+    """The same rows as a table of the page."""
+    return html.table(list(HEADER), score_rows(comparisons), "lnlnnnlw")
 
 
 def class_tables(comparisons: Sequence[Comparison]) -> str:
