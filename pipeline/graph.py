@@ -6,7 +6,7 @@
 ``raw`` is a folder of recordings, or what stage synth makes when there is none.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +14,9 @@ from pydantic import Field, model_validator
 
 import stages
 from lima_core.datasets import open_dataset
+from lima_core.datasets.adapter import digest_files
 from lima_core.errors import ConfigError
+from lima_core.teachers import HuggingFaceConfig
 from lima_core.types import Config
 from pipeline.node import Node, Source
 from stages import build_memory, distill, evaluate, extract_features, finetune, index, report, synth
@@ -85,7 +87,7 @@ def build(experiment: Experiment) -> list[Node]:
     raw = world or _recordings(experiment)
     frames = Node("index", index, experiment.index, {"raw": raw})
     data = {"raw": raw, "index": frames}
-    features = Node("extract-features", extract_features, experiment.extract_features, data)
+    features = _features(experiment.extract_features, data)
     memory = Node("build-memory", build_memory, experiment.build_memory, data)
     taught = data | {"extract_features": features, "build_memory": memory}
     students, evaluations = [], []
@@ -101,6 +103,18 @@ def build(experiment: Experiment) -> list[Node]:
     results = {"distills": _by_name(students), "finetunes": _by_name(trainings), "evaluations": _by_name(evaluations)}
     page = Node("report", report, experiment.report, taught | results)
     return [*([world] if world else []), frames, features, memory, *students, *trainings, *evaluations, page]
+
+
+def _features(config: extract_features.Config, data: Mapping[str, Node | Source]) -> Node:
+    """extract-features; a teacher in a local folder is read as raw data is: by its digest, not by its path."""
+    teacher = config.teacher
+    folder = Path(teacher.model).expanduser() if isinstance(teacher, HuggingFaceConfig) else None
+    if folder is None or teacher.random_init or not folder.is_dir():
+        return Node("extract-features", extract_features, config, data)
+    files = [path for path in folder.iterdir() if path.is_file()]
+    weights = Source(folder, digest_files(folder, files, []))
+    config = config.model_copy(update={"teacher": teacher.model_copy(update={"model": "local folder"})})
+    return Node("extract-features", extract_features, config, data | {"weights": weights})
 
 
 def _by_name(nodes: Sequence[Node]) -> dict[str, Node]:

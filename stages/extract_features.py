@@ -58,6 +58,8 @@ class Inputs:
 
     raw: Path
     index: Path
+    weights: Path | None = None
+    """Local folder of a Hugging Face teacher; without it ``teacher.model`` is looked up on the hub."""
 
 
 def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     """
     index = FrameIndex.open(inputs.index)
     dataset = open_dataset(dataset_config(index.dataset), inputs.raw)
-    teacher = build_teacher(config.teacher, resources.device)
+    teacher = build_teacher(_located(config.teacher, inputs.weights), resources.device)
     facts = feature_facts(config, teacher, index)
     create_store(out, facts)
     prepare_teacher(config, teacher, dataset, index, out)
@@ -79,6 +81,10 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
             write_features(facts, teacher, dataset, index.frames(scene), out, resources.workers)
             progress.advance()
     return summary(finish_store(out))
+
+
+def _located(teacher: TeacherConfig, weights: Path | None) -> TeacherConfig:
+    return teacher if weights is None else teacher.model_copy(update={"model": str(weights)})
 
 
 def estimate(config: Config, scale: Scale) -> Cost:

@@ -120,3 +120,22 @@ def test_a_missing_data_root_is_one_line(demo: Experiment) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_config_is_valid(path: Path) -> None:
     assert load(path, Experiment).name == path.stem
+
+
+def teacher_in(folder: Path, content: bytes = b"weights") -> str:
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(content)
+    return f"extract_features.teacher={{name: huggingface, model: {folder}}}"
+
+
+def test_a_teacher_in_a_local_folder_is_known_by_its_digest_and_not_by_its_path(
+    demo: Experiment, tmp_path: Path
+) -> None:
+    here, moved = teacher_in(tmp_path / "here"), teacher_in(tmp_path / "elsewhere/other-name")
+    changed_weights = teacher_in(tmp_path / "changed", b"WEIGHTS")
+    nodes = [by_name(demo, text)["extract-features"] for text in (here, moved, changed_weights)]
+    assert str(tmp_path) not in str(nodes[0].recipe)
+    assert nodes[0].inputs["weights"].root == tmp_path / "here"
+    assert nodes[0].fingerprint == nodes[1].fingerprint != nodes[2].fingerprint
+    on_the_hub = by_name(demo, "extract_features.teacher={name: huggingface, model: facebook/dinov2-small}")
+    assert "weights" not in on_the_hub["extract-features"].inputs
