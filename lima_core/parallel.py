@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import dask
+import torch
 from dask.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -68,9 +69,9 @@ def map_parts(
             progress.advance()
             return result
 
-        if workers <= 0:
+        if workers <= 0 or len(parts) < 2:
             return [tracked(part) for part in parts]
-        tasks = [dask.delayed(_with_user_error)(work, part) for part in parts]
+        tasks = [dask.delayed(_in_worker)(work, part) for part in parts]
 
         def finished(key: Any, *_: object) -> None:
             progress.advance()
@@ -84,8 +85,9 @@ def map_parts(
     return list(results)
 
 
-def _with_user_error(work: Callable[[Part], Result], part: Part) -> Result | UserError:
-    """The result, or the user's error as a value: Dask would wrap it into a page of traceback text."""
+def _in_worker(work: Callable[[Part], Result], part: Part) -> Result | UserError:
+    """The result on one thread, or the user's error as a value: Dask would wrap it into a page of traceback text."""
+    torch.set_num_threads(1)
     try:
         return work(part)
     except UserError as error:

@@ -32,7 +32,10 @@ Work = Annotated[Path, typer.Option(help="Folder of all artifacts.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Sets a config field; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")]
 Engine = Annotated[str, typer.Option(help="Sparse engine: auto, native, ...")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes over scenes and loader threads; 0 works in this process.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes over scenes and loader threads; 0 works in this process. Default: the cores."),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run that builds the same artifact.")]
 Seed = Annotated[int | None, typer.Option(help="Sets seeds to this one.")]
 
@@ -57,7 +60,7 @@ def stage_command(
     work: Work = Path("work"),
     device: Device = "auto",
     engine: Engine = "auto",
-    workers: Workers = 0,
+    workers: Workers = None,
     wait: Wait = False,
     seed: Seed = None,
     frames: Annotated[int | None, typer.Option(help="Window of the memory bank, key frames.")] = None,
@@ -70,7 +73,7 @@ def stage_command(
     """Build one stage, and whatever upstream of it is missing."""
     from pipeline.shorthands import assignments
 
-    _set_threads(workers)
+    _set_threads()
     flow = _flow()
     if name not in flow.STAGES:
         raise ConfigError(f"unknown stage {name!r}", where="lima stage", remedy=did_you_mean(name, flow.STAGES))
@@ -88,14 +91,14 @@ def run_command(
     work: Work = Path("work"),
     device: Device = "auto",
     engine: Engine = "auto",
-    workers: Workers = 0,
+    workers: Workers = None,
     wait: Wait = False,
     seed: Seed = None,
 ) -> None:
     """Build everything of an experiment, up to the report."""
     from pipeline.shorthands import assignments
 
-    _set_threads(workers)
+    _set_threads()
     nodes = _nodes(_flow(), config, [*assignments(None, seed=seed), *(overrides or [])])
     _build(nodes, work, device, engine, workers, wait)
     _print_scores(nodes, work)
@@ -109,11 +112,11 @@ def report_command(
     work: Work = Path("work"),
     device: Device = "auto",
     engine: Engine = "auto",
-    workers: Workers = 0,
+    workers: Workers = None,
     wait: Wait = False,
 ) -> None:
     """Build the report, and whatever upstream of it is missing."""
-    _set_threads(workers)
+    _set_threads()
     targets = _targets(_nodes(_flow(), config, overrides or []), "report")
     _build(targets, work, device, engine, workers, wait)
     _print_report(targets, work)
@@ -209,7 +212,7 @@ def _targets(nodes: "Sequence[Node]", stage: str) -> "list[Node]":
     ] or chosen
 
 
-def _build(targets: "Sequence[Node]", work: Path, device: str, engine: str, workers: int, wait: bool) -> None:
+def _build(targets: "Sequence[Node]", work: Path, device: str, engine: str, workers: int | None, wait: bool) -> None:
     from pipeline.disk import told_in_one_line
     from pipeline.hardware import resources
     from pipeline.planning import plan
@@ -266,13 +269,9 @@ def _find_artifact(text: str, work: Path) -> Path:
     return max(matching, key=lambda item: item[1].created)[0]
 
 
-def _set_threads(workers: int) -> None:
-    """As many threads as cores, shared among worker processes; set before torch and NumPy are loaded.
-
-    What the user has set stays.
-    """
-    cores = len(os.sched_getaffinity(0))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // max(1, workers))))
+def _set_threads() -> None:
+    """As many threads as cores, set before torch and NumPy are loaded; what the user has set stays."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,30 @@
 """Which device and engine a run uses, resolved once, before any stage starts."""
 
+import os
+
 from lima_core.errors import ConfigError, did_you_mean
 from lima_core.types import Resources
 
+MAX_DEFAULT_WORKERS = 8
+"""Every process holds half a gigabyte of libraries; more than this is asked for, not assumed."""
 
-def resources(device: str, engine: str, workers: int) -> Resources:
-    """Resources with device and engine resolved.
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def resources(device: str, engine: str, workers: int | None) -> Resources:
+    """Resources with device and engine resolved; ``workers`` None: one per core, at most ``MAX_DEFAULT_WORKERS``.
 
     Raises:
         ConfigError: an unknown device or engine, or one that is not there.
     """
     from lima_core.sparse import resolve_engine
 
+    if workers is None:
+        cores = num_cores()
+        workers = min(cores, MAX_DEFAULT_WORKERS) if cores > 1 else 0
     return Resources(device=resolve_device(device), engine=resolve_engine(engine), workers=workers)
 
 

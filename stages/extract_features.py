@@ -1,11 +1,8 @@
 """extract-features: images -> FeatureStore. The frozen teacher looks at every image once, ever."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +29,7 @@ from lima_core.stores.feature_store import (
 )
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.teachers import FilterbankConfig, Teacher, TeacherConfig, build_teacher
+from lima_core.training.prefetch import ahead
 from lima_core.types import Camera, Frame, Resources
 from lima_core.whole import appears_whole
 
@@ -182,7 +180,7 @@ def write_features(
     assert [frame.index for frame in frames] == list(range(len(frames))), frames[0].scene
     load = partial(load_images, dataset, size_px=facts.image_size_px)
     with write_scene(out, facts, frames[0].scene, len(frames)) as writer:
-        for frame, images in zip(frames, read_ahead(load, frames, workers), strict=True):
+        for frame, images in zip(frames, ahead(load, frames, workers), strict=True):
             has_image = np.array([camera is not None for camera in frame.cameras])
             features = np.zeros((len(has_image), *facts.grid, facts.channels), np.float32)
             if len(images):
@@ -215,23 +213,6 @@ def load_image(dataset: Dataset, frame: Frame, camera: Camera, size_px: tuple[in
 def to_tensor(images: np.ndarray) -> torch.Tensor:
     """(B, 3, H, W) float32 in [0, 1] of (B, H, W, 3) uint8."""
     return torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float().div_(255)
-
-
-def read_ahead(load: Callable[[Frame], np.ndarray], frames: Sequence[Frame], workers: int) -> Iterator[np.ndarray]:
-    """Results of ``load`` in order, read by ``workers`` threads up to twice as many frames ahead; 0: on demand."""
-    if workers <= 0:
-        yield from map(load, frames)
-        return
-    waiting, pending = iter(frames), deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="images") as threads:
-        try:
-            pending.extend(threads.submit(load, frame) for frame in islice(waiting, 2 * workers))
-            while pending:
-                images = pending.popleft().result()
-                pending.extend(threads.submit(load, frame) for frame in islice(waiting, 1))
-                yield images
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
 
 
 def summary(store: FeatureStore) -> dict[str, Any]:

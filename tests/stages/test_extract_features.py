@@ -15,7 +15,7 @@ from lima_core.stores.frame_index import FrameIndex
 from lima_core.teachers import FilterbankConfig, HuggingFaceConfig, build_teacher
 from lima_core.types import Resources
 from stages import extract_features
-from stages.extract_features import Config, Inputs, fit_sample, read_ahead, run
+from stages.extract_features import Config, Inputs, fit_sample, run
 from tests.lima_core.datasets.tiny_folder import NUM_FRAMES, write_tiny_folder
 
 CONFIG = Config(
@@ -186,13 +186,6 @@ def test_fit_sample_is_spread_evenly(inputs: Inputs) -> None:
     positions = [everything.index(one) for one in four]
     assert positions == [2, 8, 13, 19]
     assert [(f.token, c.name) for f, c in fit_sample(index, 999)] == everything
-
-
-@pytest.mark.parametrize("workers", [0, 1, 3])
-@pytest.mark.parametrize("num", [0, 1, 5, 20])
-def test_read_ahead_keeps_order_and_loses_nothing(workers: int, num: int) -> None:
-    results = read_ahead(lambda frame: frame * 10, list(range(num)), workers)  # type: ignore[arg-type]
-    assert list(results) == [10 * i for i in range(num)]
 
 
 @pytest.mark.real
