@@ -1,7 +1,6 @@
 """What this machine has and what is missing, with the way to get it.  Imports neither torch nor any stage."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import re
@@ -18,9 +17,8 @@ from pipeline.manifest import cpu_name, package_version
 
 DISTRIBUTION = "lima-lidar"
 OPTIONAL = {
-    "torchsparse": "faster sparse engine on a GPU: build it for this torch and CUDA",
-    "spconv": "faster sparse engine on a GPU: pip install spconv-cu<version of CUDA>",
-    "waymo-open-dataset": "Waymo's own format: pins numpy 1.23 and TensorFlow 2.13, so it needs its own environment",
+    "torchsparse": "sparse convolution on a GPU; this version has the native engine only and does not use it",
+    "waymo-open-dataset-tf": "Waymo's own format; this version does not read it. It pins numpy 1.23 and TensorFlow 2.13",
 }
 
 
@@ -82,15 +80,13 @@ def _machine(work: Path) -> list[str]:
     found, torch = gpus(), package_version("torch") or ""
     usable = bool(found) and not torch.endswith("+cpu")
     note = "" if usable or not found else "this torch is built without CUDA: install a CUDA build of the same version"
-    installed = [name for name in ("torchsparse", "spconv") if importlib.util.find_spec(name)]
-    engines = f"native{''.join(f', {name} (if it works with this torch)' for name in installed)}"
     memory = f"{disk.size(psutil.virtual_memory().available)} free of {disk.size(psutil.virtual_memory().total)}"
     return [
         _line("cpu", f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores"),
         _line("memory", memory),
         _line("gpu", "; ".join(found) or "none", note),
         _line("device auto", "cuda" if usable else "cpu"),
-        _line("engines", engines),
+        _line("engine auto", "native"),
         _line("disk", f"{disk.size(disk.free_bytes(work))} free for {work}"),
     ]
 
@@ -99,7 +95,7 @@ def _hub(environ: Mapping[str, str]) -> list[str]:
     offline = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if environ.get(name, "0") not in ("", "0")]
     home = Path(environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     models = sorted(path.name.removeprefix("models--").replace("--", "/") for path in home.glob("hub/models--*"))
-    state = f"offline ({', '.join(offline)})" if offline else "online: a teacher that is not here is downloaded"
+    state = f"offline ({', '.join(offline)})" if offline else "asked for a teacher that is not here (not tried now)"
     here = ", ".join(models) or "none"
     note = "" if models else "the filterbank teacher needs none; or give teacher.model a local folder"
     return [_line("model hub", state), _line("models here", here, note)]
