@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 
-from lima_core.synthetic.caster import FAR_M, Caster, Hits, cast, of_material, shadowed, surface_colour
+from lima_core.synthetic.caster import Caster, Hits, cast, of_material, shadowed, surface_colour
 from lima_core.synthetic.categories import SKY
 from lima_core.synthetic.config import CameraConfig
 from lima_core.synthetic.materials import Atlas, material_index
@@ -30,84 +32,129 @@ class Picture:
     """(H, W) int32, -1 where there is no actor."""
 
 
-def pixel_rays(intrinsics: np.ndarray, image_size_px: tuple[int, int]) -> np.ndarray:
-    """Unit directions (H * W, 3) float32 of the pixels' centres, camera frame, row by row."""
+_GRAIN = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)], np.float32)
+"""Normal distribution as 256 equally likely values: sensor noise from one random byte a value."""
+
+
+@lru_cache(maxsize=8)
+def _pixel_rays(intrinsics: bytes, image_size_px: tuple[int, int]) -> np.ndarray:
     height, width = image_size_px
     column, row = np.meshgrid(np.arange(width), np.arange(height))
     pixels = np.stack([column, row, np.ones_like(row)], -1).reshape(-1, 3)
-    rays = pixels @ np.linalg.inv(intrinsics).T
+    rays = pixels @ np.linalg.inv(np.frombuffer(intrinsics).reshape(3, 3)).T
     return (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
 
 
+def pixel_rays(intrinsics: np.ndarray, image_size_px: tuple[int, int]) -> np.ndarray:
+    """Unit directions (H * W, 3) float32 of the pixels' centres, camera frame, row by row."""
+    return _pixel_rays(np.asarray(intrinsics, np.float64).tobytes(), image_size_px)
+
+
 def sky(directions: np.ndarray, palette: Palette, atlas: Atlas) -> np.ndarray:
-    """Colour (N, 3) of the sky in unit directions (N, 3): a gradient with clouds."""
+    """Colour (3, N) of the sky in unit directions (N, 3): a gradient with clouds."""
     up = np.clip(directions[:, 2], 0.0, 1.0)
-    blend = (up**0.55)[:, None]
-    colour = np.asarray(palette.horizon, np.float32) * (1 - blend) + np.asarray(palette.zenith, np.float32) * blend
-    plane = directions[:, :2] / (up + 0.12)[:, None] * 0.22
-    cloth = np.full(len(directions), material_index("machine"), np.uint8)
-    wisps = atlas.lookup(cloth, plane, np.full(len(directions), 0.02, np.float32))[:, 0]
-    cloud = np.clip((wisps - 0.95 + 0.22 * palette.clouds) * 5, 0, 0.85)[:, None] * np.minimum(up * 6, 1)[:, None]
-    return colour * (1 - cloud) + np.float32(0.94) * cloud
-
-
-def _light(hits: Hits, lit: np.ndarray, leafy: np.ndarray, palette: Palette) -> np.ndarray:
-    """Light (N, 3) that falls on surfaces; leaves let half of it through."""
-    facing = hits.normal @ palette.sun
-    facing = np.where(leafy, 0.35 + 0.5 * np.abs(facing), np.maximum(facing, 0)) * lit
-    above = 0.62 + 0.38 * hits.normal[:, 2]
-    return facing[:, None] * np.asarray(palette.sunlight, np.float32) + above[:, None] * np.asarray(
-        palette.ambient, np.float32
-    )
+    blend = up ** np.float32(0.55)
+    scale = np.float32(0.22) / (up + np.float32(0.12))
+    cloth, fine = np.full(len(up), material_index("machine"), np.uint8), np.full(len(up), 0.02, np.float32)
+    wisps = atlas.texels_at(cloth, directions[:, 0] * scale, directions[:, 1] * scale, fine)[:, 0] / np.float32(255)
+    cloud = np.clip((wisps - (0.95 - 0.22 * palette.clouds)) * 5, 0, 0.85) * np.minimum(up * 6, 1)
+    ends = zip(palette.horizon, palette.zenith, strict=True)
+    colour = np.stack([low + (high - low) * blend for low, high in ends])
+    return colour + (np.float32(0.94) - colour) * cloud
 
 
 def sunlit(
-    casters: Sequence[Caster],
-    palette: Palette,
-    origin: np.ndarray,
-    rays: np.ndarray,
-    hits: Hits,
+    casters: Sequence[Caster], palette: Palette, origin: np.ndarray, rays: np.ndarray, hits: Hits,
     shape: tuple[int, int],
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """Share of the sun that arrives (N,) float32 at every pixel of an image; shadows have half the image's resolution.
 
     Every second pixel of every second row sends a ray towards the sun and speaks for its neighbours.
     """
     height, width = shape
-    rows, columns = np.meshgrid(np.arange(0, height, 2), np.arange(0, width, 2), indexing="ij")
-    asked = (rows * width + columns).reshape(-1)
+    asked = np.arange(height * width).reshape(shape)[::2, ::2].reshape(-1)
     asked = asked[hits.face[asked] >= 0]
-    points = origin + rays[asked] * hits.range_m[asked, None] + hits.normal[asked] * np.float32(0.02)
+    points = origin + rays[asked] * hits.range_m[asked, None] + hits.normal[:, asked].T * np.float32(0.02)
     coarse = np.ones(height * width, np.float32)
     coarse[asked] -= np.float32(0.9) * shadowed(casters, points, palette.sun)
     coarse = coarse.reshape(shape)[::2, ::2]
     return coarse.repeat(2, 0).repeat(2, 1)[:height, :width].reshape(-1)
 
 
+def _light(colour: np.ndarray, hits: Hits, lit: np.ndarray, leafy: np.ndarray, palette: Palette) -> None:
+    """Multiplies colours (3, N) by the light that falls on their surfaces; leaves let half of it through."""
+    facing = palette.sun @ hits.normal
+    through = np.float32(0.35) + np.float32(0.5) * np.abs(facing[leafy])
+    np.maximum(facing, 0, out=facing)
+    facing[leafy] = through
+    facing *= lit
+    above = np.float32(0.62) + np.float32(0.38) * hits.normal[2]
+    for plane, sun, ambient in zip(colour, palette.sunlight, palette.ambient, strict=True):
+        plane *= facing * np.float32(sun) + above * np.float32(ambient)
+
+
+def _mirror(colour: np.ndarray, hits: Hits, rays_up: np.ndarray, material: np.ndarray, palette: Palette) -> None:
+    """Blends the sky's rim, or the dark ground, into glossy colours (3, N), most at grazing sight."""
+    gloss = of_material("gloss")[material]
+    rows = np.flatnonzero(gloss)
+    cosine = hits.cosine[rows]
+    share = gloss[rows] * (np.float32(0.12) + np.float32(0.88) * np.square(np.square(1 - cosine)))
+    skyward = rays_up[rows] + 2 * cosine * hits.normal[2, rows] > 0
+    for plane, rim, ambient in zip(colour, palette.horizon, palette.ambient, strict=True):
+        below = plane[rows]
+        plane[rows] = below + share * (np.where(skyward, np.float32(rim), np.float32(0.3 * ambient)) - below)
+
+
 def shade(
-    mesh: Mesh, atlas: Atlas, palette: Palette, rays: np.ndarray,
-    hits: Hits, pixel_rad: float, lit: np.ndarray,
-) -> np.ndarray:  # fmt: skip
-    """Colour (N, 3) float32 of rays (N, 3) that all hit something, where a share ``lit`` (N,) of the sun arrives."""
-    material = mesh.material[hits.face]
-    cosine = np.abs(np.einsum("ij,ij->i", hits.normal, rays))
-    colour = surface_colour(mesh, atlas, hits, hits.range_m * pixel_rad / np.sqrt(np.maximum(cosine, np.float32(0.05))))
-    leafy = material == material_index("foliage")
-    colour = colour * _light(hits, lit, leafy, palette)
-    gloss = (of_material("gloss")[material] * (0.12 + 0.88 * (1 - cosine) ** 4))[:, None]
-    mirrored_up = rays[:, 2] + 2 * cosine * hits.normal[:, 2]
-    horizon = np.asarray(palette.horizon, np.float32)
-    reflected = np.where(mirrored_up[:, None] > 0, horizon, np.float32(0.3) * np.asarray(palette.ambient, np.float32))
-    colour = colour * (1 - gloss) + reflected * gloss
-    haze = (1 - np.exp(-hits.range_m / HAZE_M))[:, None]
-    return colour * (1 - haze) + horizon * haze
+    mesh: Mesh, atlas: Atlas, palette: Palette, rays_up: np.ndarray, hits: Hits, pixel_rad: float, lit: np.ndarray
+) -> np.ndarray:
+    """Colour (3, N) float32 of rays that all hit something.
+
+    Args:
+        mesh: all surfaces.
+        atlas: textures.
+        palette: the town's light.
+        rays_up: (N,) upward part of the unit directions.
+        hits: what they hit.
+        pixel_rad: angle of a pixel.
+        lit: (N,) share of the sun that arrives.
+    """
+    material = mesh.material.take(hits.face)
+    footprint = hits.range_m * np.float32(pixel_rad) / np.sqrt(np.maximum(hits.cosine, np.float32(0.05)))
+    colour = surface_colour(mesh, atlas, hits, material, footprint)
+    _light(colour, hits, lit, np.flatnonzero(material == material_index("foliage")), palette)
+    _mirror(colour, hits, rays_up, material, palette)
+    clear = np.exp(hits.range_m * np.float32(-1 / HAZE_M))
+    for plane, haze in zip(colour, palette.horizon, strict=True):
+        plane -= np.float32(haze)
+        plane *= clear
+        plane += np.float32(haze)
+    return colour
 
 
 def _lens(image: np.ndarray) -> np.ndarray:
-    """Slight blur, as a lens and a colour filter cause."""
-    for axis in (0, 1):
-        image = 0.76 * image + 0.12 * (np.roll(image, 1, axis) + np.roll(image, -1, axis))
+    """Slight blur of (3, H, W), as a lens and a colour filter cause; the rim repeats."""
+    for axis in (1, 2):
+        image = np.moveaxis(image, axis, 0)
+        side = image * np.float32(0.12)
+        image = image * np.float32(0.76)
+        image[1:] += side[:-1]
+        image[:1] += side[:1]
+        image[:-1] += side[1:]
+        image[-1:] += side[-1:]
+        image = np.moveaxis(image, 0, axis)
     return image
+
+
+def _exposed(colour: np.ndarray, config: CameraConfig, rng: np.random.Generator) -> np.ndarray:
+    """Pixels (H, W, 3) uint8 of colours (3, H * W): blur, noise, rounding."""
+    image = _lens(colour.reshape(3, *config.image_size_px))
+    image *= 255
+    image += 0.5
+    if config.noise:
+        grain = np.frombuffer(rng.bytes(image.size), np.uint8)
+        image += (_GRAIN * np.float32(config.noise)).take(grain).reshape(image.shape)
+    return np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
 def take_picture(
@@ -126,27 +173,19 @@ def take_picture(
         config: image size, noise, shadows.
         rng: sensor noise.
     """
-    height, width = config.image_size_px
-    local = pixel_rays(intrinsics, config.image_size_px)
-    rays = (local @ plan_from_camera[:3, :3].T.astype(np.float32)).astype(np.float32)
+    shape = config.image_size_px
+    local = pixel_rays(intrinsics, shape)
+    rays = local @ plan_from_camera[:3, :3].T.astype(np.float32)
     origin = plan_from_camera[:3, 3].astype(np.float32)
-    hits = cast(casters, np.tile(origin, (len(rays), 1)), rays)
-    found = np.flatnonzero(hits.face >= 0)
-    nothing = np.flatnonzero(hits.face < 0)
-    colour = np.empty((len(rays), 3), np.float32)
-    colour[nothing] = sky(rays[nothing], palette, atlas)
-    pixel_rad = float(1.0 / intrinsics[0, 0])
-    lit = np.ones(len(rays), np.float32)
-    if config.shadows:
-        lit = sunlit(casters, palette, origin, rays, hits, config.image_size_px)
-    colour[found] = shade(mesh, atlas, palette, rays[found], hits[found], pixel_rad, lit[found])
-    image = _lens(colour.reshape(height, width, 3)) * 255 + 0.0
-    image += config.noise * rng.standard_normal(image.shape, np.float32)
-    raw_class = np.full(len(rays), SKY, np.uint8)
-    raw_class[found] = mesh.raw_class[hits.face[found]]
-    instance = np.full(len(rays), -1, np.int32)
-    instance[found] = mesh.instance[hits.face[found]]
-    depth = np.where(hits.range_m < FAR_M, hits.range_m * local[:, 2], 0).astype(np.float32)
-    shape = (height, width)
-    pixels = np.clip(np.round(image), 0, 255).astype(np.uint8)
+    hits = cast(casters, origin, rays)
+    found, nothing = np.flatnonzero(hits.face >= 0), np.flatnonzero(hits.face < 0)
+    lit = sunlit(casters, palette, origin, rays, hits, shape) if config.shadows else np.ones(len(rays), np.float32)
+    colour, seen = np.empty((3, len(rays)), np.float32), hits[found]
+    colour[:, nothing] = sky(rays[nothing], palette, atlas)
+    colour[:, found] = shade(mesh, atlas, palette, rays[found, 2], seen, float(1 / intrinsics[0, 0]), lit[found])
+    raw_class, instance = np.full(len(rays), SKY, np.uint8), np.full(len(rays), -1, np.int32)
+    raw_class[found], instance[found] = mesh.raw_class.take(seen.face), mesh.instance.take(seen.face)
+    depth = np.zeros(len(rays), np.float32)
+    depth[found] = seen.range_m * local[found, 2]
+    pixels = _exposed(colour, config, rng)
     return Picture(pixels, raw_class.reshape(shape), depth.reshape(shape), instance.reshape(shape))

@@ -1,6 +1,7 @@
 """A spinning LiDAR: beams at fixed elevations, intensity from material and sight, noise and drop-out."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from lima_core.synthetic.materials import Atlas
 from lima_core.synthetic.mesh import Mesh
 
 
+@lru_cache(maxsize=2)
 def beam_rays(config: LidarConfig) -> tuple[np.ndarray, np.ndarray]:
     """Unit directions (N, 3) float32 in the LiDAR frame and beam indices (N,), in firing order (column by column)."""
     elevation = np.deg2rad(np.linspace(config.lowest_deg, config.highest_deg, config.num_beams))
@@ -21,9 +23,9 @@ def beam_rays(config: LidarConfig) -> tuple[np.ndarray, np.ndarray]:
 
 def reflectance(mesh: Mesh, atlas: Atlas, hits: Hits) -> np.ndarray:
     """(N,) float32 in 0..1: the material's answer, brighter where its texture is, different for every object."""
-    colour = surface_colour(mesh, atlas, hits, hits.range_m * np.float32(0.003))
-    bright = colour @ np.array([0.5, 0.3, 0.2], np.float32)
     material = mesh.material[hits.face]
+    colour = surface_colour(mesh, atlas, hits, material, hits.range_m * np.float32(0.003))
+    bright = np.array([0.5, 0.3, 0.2], np.float32) @ colour
     own = mesh.tint[hits.face] @ np.array([37.1, 91.7, 53.3], np.float32)
     return of_material("reflectance")[material] * (0.45 + 1.1 * bright) * (0.8 + 0.4 * (own - np.floor(own)))
 
@@ -47,12 +49,10 @@ def scan(
         instances (N,) int32.
     """
     local, beam = beam_rays(config)
-    rays = (local @ plan_from_lidar[:3, :3].T.astype(np.float32)).astype(np.float32)
-    hits = cast(casters, np.tile(plan_from_lidar[:3, 3].astype(np.float32), (len(rays), 1)), rays)
+    hits = cast(casters, plan_from_lidar[:3, 3], local @ plan_from_lidar[:3, :3].T.astype(np.float32))
     kept = np.flatnonzero((hits.face >= 0) & (hits.range_m < config.max_range_m))
     hits, local, beam = hits[kept], local[kept], beam[kept]
-    cosine = np.abs(np.einsum("ij,ij->i", hits.normal, rays[kept]))
-    answer = reflectance(mesh, atlas, hits) * (0.35 + 0.65 * cosine)
+    answer = reflectance(mesh, atlas, hits) * (0.35 + 0.65 * hits.cosine)
     fall_off = 1 / (1 + (hits.range_m / 55.0) ** 2)
     grey = 255 * np.clip(answer * fall_off * (1 + 0.12 * rng.standard_normal(len(kept), np.float32)), 0, 1)
     lost = config.dropout + 0.9 * np.exp(-answer * fall_off / 0.012) if config.dropout else np.zeros(len(kept))

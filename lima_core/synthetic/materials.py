@@ -79,6 +79,7 @@ MATERIALS: tuple[Material, ...] = (
 )
 
 
+_TEXELS_A_METRE = np.array([SIZE / np.sqrt(m.tile_m[0] * m.tile_m[1]) for m in MATERIALS], np.float32)
 _INDEX = {material.name: index for index, material in enumerate(MATERIALS)}
 
 
@@ -94,18 +95,22 @@ class Atlas:
     texels: np.ndarray
     """(T,) uint32, four bytes R G B tintable."""
     start: np.ndarray
-    """(levels,) int64, first texel of a level; inside it material, row, column."""
+    """(levels,) int32, first texel of a level; inside it material, row, column."""
+
+    def texels_at(self, material: np.ndarray, u: np.ndarray, v: np.ndarray, texel_m: np.ndarray) -> np.ndarray:
+        """Texels (N, 4) uint8 at texture positions u, v (N,) of a pixel footprint (N,) in metres; float32 throughout."""
+        ratio = texel_m * _TEXELS_A_METRE[material]
+        np.clip(ratio, 1.0, float(1 << (NUM_LEVELS - 1)), out=ratio)
+        level = (ratio.view(np.int32) >> 23) - 127
+        size = np.int32(SIZE) >> level
+        column, row = (np.floor(a * size.astype(np.float32)).astype(np.int32) & (size - 1) for a in (u, v))
+        index = self.start[level] + (material.astype(np.int32) * size + row) * size + column
+        return self.texels.take(index).view(np.uint8).reshape(-1, 4)
 
     def lookup(self, material: np.ndarray, uv: np.ndarray, texel_m: np.ndarray) -> np.ndarray:
         """Colours (N, 4) float32 in 0..1 at texture positions (N, 2) of a pixel footprint (N,) in metres."""
-        per_m = np.array([SIZE / np.sqrt(m.tile_m[0] * m.tile_m[1]) for m in MATERIALS], np.float32)
-        level = np.log2(np.maximum(texel_m * per_m[material], 1.0)).astype(np.int32)
-        level = np.minimum(level, NUM_LEVELS - 1)
-        size = SIZE >> level
-        column, row = ((uv - np.floor(uv)) * size[:, None]).astype(np.int32).T
-        column, row = np.minimum(column, size - 1), np.minimum(row, size - 1)
-        index = self.start[level] + (material.astype(np.int64) * size + row) * size + column
-        return self.texels[index].view(np.uint8).reshape(-1, 4).astype(np.float32) / 255
+        u, v, footprint = (np.asarray(a, np.float32) for a in (uv[:, 0], uv[:, 1], texel_m))
+        return self.texels_at(material, u, v, footprint).astype(np.float32) / 255
 
 
 def build_atlas(seed: int) -> Atlas:
@@ -116,5 +121,5 @@ def build_atlas(seed: int) -> Atlas:
         for level in levels:
             level.append(np.ascontiguousarray(np.round(image).astype(np.uint8)).view(np.uint32).reshape(-1))
             image = (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]) / 4
-    start = np.cumsum([0, *(sum(map(len, level)) for level in levels)])[:-1]
+    start = np.cumsum([0, *(sum(map(len, level)) for level in levels)])[:-1].astype(np.int32)
     return Atlas(np.concatenate([texels for level in levels for texels in level]), start)

@@ -1,7 +1,7 @@
 """The world: two towns, scenes that play in them, and what the sensors see at every key frame."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,10 +18,10 @@ from lima_core.synthetic.furniture import make_street
 from lima_core.synthetic.greenery import make_greens
 from lima_core.synthetic.lidar import scan
 from lima_core.synthetic.materials import Atlas, build_atlas
-from lima_core.synthetic.mesh import Mesh, merge, owned, placed, stood
+from lima_core.synthetic.mesh import Mesh, merge, owned, stood
 from lima_core.synthetic.palette import NORTH_TOWN, SOUTH_TOWN
 from lima_core.synthetic.plan import make_plan
-from lima_core.synthetic.rig import Mount, make_rig
+from lima_core.synthetic.rig import Mount, make_rig, pose
 from lima_core.synthetic.terrain import make_hills
 from lima_core.synthetic.town import Site, build_town
 from lima_core.synthetic.traffic import make_actors
@@ -54,9 +54,10 @@ class Stage:
     drive: Drive
     rig: tuple[Mount, ...]
     actors: tuple[Actor, ...]
-    first_face: np.ndarray
-    """Number of the first face of every moving actor among all surfaces."""
     standing: Caster
+    """Actors that never move."""
+    movers: tuple[tuple[Actor, Caster], ...]
+    """Actors that move, each in a caster of its own frame."""
     surfaces: Mesh
     """Town, then standing actors, then moving ones (on the origin): what the casters' face numbers mean."""
     start_us: int
@@ -109,13 +110,18 @@ def set_stage(
     numbered = list(enumerate(actors))
     nothing = Mesh(*(part[:0] for part in vars(town.mesh).values()))
     parked = merge([nothing, *_at_rest(town, [(i, a) for i, a in numbered if not a.moves], 0.0)])
+    movers = [actor for actor in actors if actor.moves]
     moving = _at_rest(town, [(i, a) for i, a in numbered if a.moves], None)
     standing = build_caster(parked.triangles, len(town.mesh) + np.arange(len(parked)))
     first = len(town.mesh) + len(parked) + np.cumsum([0, *map(len, moving)])
+    solo = [
+        build_caster(mesh.triangles, at + np.arange(len(mesh))) for mesh, at in zip(moving, first[:-1], strict=True)
+    ]
     rig = make_rig(camera, derive(world.seed, "rig", town_name))
     surfaces, start_us = merge([town.mesh, parked, *moving]), EPOCH_US + number * 600_000_000
     atlas = get_atlas(derive(world.seed, "atlas"))
-    return Stage(name, town, atlas, drive, rig, actors, first[:-1], standing, surfaces, start_us, num_frames)
+    solos = tuple(zip(movers, solo, strict=True))
+    return Stage(name, town, atlas, drive, rig, actors, standing, solos, surfaces, start_us, num_frames)
 
 
 def scene_info(stage: Stage, town_name: str) -> SceneInfo:
@@ -132,14 +138,14 @@ def casters_at(stage: Stage, seconds: float, plan_from_sensor: np.ndarray, reach
         plan_from_sensor: (4, 4) float64, where the sensor is.
         reach: half the width of a camera's view over its depth; None for a sensor that looks all around.
     """
-    site, moved, faces = stage.town.site, [], []
-    movers = [actor for actor in stage.actors if actor.moves]
-    for i in _in_view(stage, movers, seconds, plan_from_sensor, reach):
-        actor = movers[i]
-        moved.append(placed(actor.model.mesh.triangles, actor.place(site.hills, seconds), actor.spot.yaw_rad))
-        faces.append(stage.first_face[i] + np.arange(len(moved[-1])))
-    moving = (build_caster(np.concatenate(moved), np.concatenate(faces)),) if moved else ()
-    return stage.town.caster, stage.standing, *moving
+    moved = []
+    for i in _in_view(stage, [actor for actor, _ in stage.movers], seconds, plan_from_sensor, reach):
+        actor, caster = stage.movers[i]
+        yaw = actor.spot.yaw_rad
+        turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+        plan_from_mesh = pose(turn, actor.place(stage.town.site.hills, seconds)).astype(np.float32)
+        moved.append(replace(caster, plan_from_mesh=plan_from_mesh))
+    return stage.town.caster, stage.standing, *moved
 
 
 def _in_view(
@@ -175,8 +181,8 @@ def look(stage: Stage, mount: Mount, index: int, camera: CameraConfig, seed: int
         plan_from_camera, mount.intrinsics, camera, rng,
     )  # fmt: skip
     stamp = stage.start_us + int(index * FRAME_S * 1e6) + mount.offset_us
-    pose = stage.town.site.plan.global_from_plan @ plan_from_ego
-    return Image(mount.channel, stamp, pose, picture.pixels, picture.raw_class, picture.depth_m), picture
+    global_from_ego = stage.town.site.plan.global_from_plan @ plan_from_ego
+    return Image(mount.channel, stamp, global_from_ego, picture.pixels, picture.raw_class, picture.depth_m), picture
 
 
 def capture(stage: Stage, index: int, world: WorldConfig, lidar: LidarConfig, camera: CameraConfig) -> Capture:

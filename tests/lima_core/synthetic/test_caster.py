@@ -10,7 +10,7 @@ BOXES = [box((x, -2, x + 1, 3), -1.0, 2.0, Look("brick")) for x in (5.0, 9.0)]
 
 def _rays(count: int) -> tuple[np.ndarray, np.ndarray]:
     directions = np.random.default_rng(0).standard_normal((count, 3)) * [0.2, 0.2, 0.2] + [1, 0, 0]
-    return np.zeros((count, 3)), directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return np.zeros(3), directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
 def _slab(directions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_ranges_agree_with_the_slab_test() -> None:
     mesh = merge(BOXES)
     hits = cast([build_caster(mesh.triangles, np.arange(len(mesh)))], origins, directions)
     assert np.mean(np.abs(hits.range_m - expected) < 1e-3) > 0.999
-    assert (np.einsum("ij,ij->i", hits.normal, directions) <= 0).all()
+    assert (np.einsum("ji,ij->i", hits.normal, directions) <= 0).all()
 
 
 def test_several_casters_are_one_mesh() -> None:
