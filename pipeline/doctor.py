@@ -18,7 +18,7 @@ from pipeline.manifest import cpu_name, package_version
 DISTRIBUTION = "lima-lidar"
 OPTIONAL = {
     "torchsparse": "sparse convolution on a GPU; this version has the native engine only and does not use it",
-    "waymo-open-dataset-tf": "Waymo's own format; this version does not read it. It pins numpy 1.23 and TensorFlow 2.13",
+    "waymo-open-dataset-tf": "Waymo's own format, not read by this version; pins numpy 1.23 and TensorFlow 2.13",
 }
 
 
