@@ -38,28 +38,37 @@ def seen_pixels(pictures: Sequence[Picture], num_actors: int) -> np.ndarray:
 
 
 def expected_pixels(
-    actor: Actor,
+    actors: Sequence[Actor],
     xyz_m: np.ndarray,
     local_from_plan: Sequence[np.ndarray],
     rig: Sequence[Mount],
     image_size_px: tuple[int, int],
-) -> float:
-    """Pixels an unhidden actor would cover in all cameras: clipped bounds of its projected box, four fifths filled."""
+) -> np.ndarray:
+    """(A,) pixels unhidden actors at (A, 3) would cover in all cameras: clipped projected boxes, four fifths filled."""
     signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (0, 2)]) / 2
-    corners = signs * actor.model.size_m
-    cos, sin = np.cos(actor.spot.yaw_rad), np.sin(actor.spot.yaw_rad)
-    plan = corners @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) + xyz_m
-    total = 0.0
+    corners = signs * np.array([actor.model.size_m for actor in actors]).reshape(-1, 1, 3)
+    yaw = np.array([actor.spot.yaw_rad for actor in actors])[:, None]
+    x, y = np.cos(yaw), np.sin(yaw)
+    x, y = corners[..., 0] * x - corners[..., 1] * y, corners[..., 0] * y + corners[..., 1] * x
+    plan = np.stack([x, y, corners[..., 2]], -1) + xyz_m[:, None]
+    total, size = np.zeros(len(actors)), np.array(image_size_px[::-1])
     for mount, inverse in zip(rig, local_from_plan, strict=True):
         if mount.intrinsics is None:
             continue
-        local = plan @ inverse[:3, :3].T + inverse[:3, 3]
-        if local[:, 2].min() < 0.3:
-            continue
-        uv = (local @ mount.intrinsics.T)[:, :2] / local[:, 2:]
-        size = np.array(image_size_px[::-1])
-        total += 0.8 * float(np.prod(np.maximum(np.clip(uv.max(0), 0, size) - np.clip(uv.min(0), 0, size), 0)))
+        local = (plan @ inverse[:3, :3].T + inverse[:3, 3]) @ mount.intrinsics.T
+        uv = np.clip(local[..., :2] / np.maximum(local[..., 2:], 0.3), 0, size)
+        total += 0.8 * np.prod(uv.max(1) - uv.min(1), 1) * (local[..., 2].min(1) >= 0.3)
     return total
+
+
+def places(actors: Sequence[Actor], site: Site, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bottom centres (A, 3) of actors in metres, plan frame, and whether each is still on the map (A,)."""
+    spots = np.array([(s.x_m, s.y_m, s.yaw_rad, s.speed_m_s, s.above_m) for s in (actor.spot for actor in actors)])
+    x, y, yaw, speed, above = spots.reshape(-1, 5).T
+    x, y = x + seconds * speed * np.cos(yaw), y + seconds * speed * np.sin(yaw)
+    length, width = site.plan.size_m
+    on_map = (x > 2.0) & (y > 2.0) & (x < length - 2.0) & (y < width - 2.0)
+    return np.stack([x, y, site.hills.height(x, y) + above], 1), on_map
 
 
 def make_boxes(
@@ -71,27 +80,29 @@ def make_boxes(
     Visibility compares pixels with the actor's projected box at the LiDAR's time: an estimate, good to one of nuScenes'
     four levels.
     """
+    if not actors:
+        return ()
     world = points[:, :3] @ plan_from_lidar[:3, :3].T + plan_from_lidar[:3, 3]
-    world = np.asfortranarray(world, np.float32)
+    world = np.asfortranarray(world[np.argsort(world[:, 0])], np.float32)
     turn = site.plan.global_from_plan
     heading = float(np.arctan2(turn[1, 0], turn[0, 0]))
     local_from_plan = [np.linalg.inv(plan_from_ego @ mount.ego_from_sensor) for mount in rig]
+    xyz, on_map = places(actors, site, seconds)
+    expected = expected_pixels(actors, xyz, local_from_plan, rig, pictures[0].raw_class.shape)
     seen, out = seen_pixels(pictures, len(actors)), []
-    for number, actor in enumerate(actors):
-        xyz = actor.place(site.hills, seconds)
-        near = np.linalg.norm(xyz - plan_from_ego[:3, 3]) < BOX_REACH_M
-        if not near or not actor.in_town(site.plan, seconds):
-            continue
-        size = boxed_size(actor)
-        centre = xyz + np.array([0, 0, size[2] / 2])
-        inside = points_inside(world, centre.astype(np.float32), actor.spot.yaw_rad, size)
+    near = np.linalg.norm(xyz - plan_from_ego[:3, 3], axis=1) < BOX_REACH_M
+    for number in np.flatnonzero(near & on_map).tolist():
+        actor, size = actors[number], boxed_size(actors[number])
+        centre = xyz[number] + np.array([0, 0, size[2] / 2])
+        reach = np.hypot(size[0], size[1]) / 2
+        first, last = np.searchsorted(world[:, 0], [centre[0] - reach, centre[0] + reach])
+        inside = points_inside(world[first:last], centre.astype(np.float32), actor.spot.yaw_rad, size)
         if not inside and not seen[number]:
             continue
-        expected = expected_pixels(actor, xyz, local_from_plan, rig, pictures[0].raw_class.shape)
         yaw = actor.spot.yaw_rad + heading
         velocity = actor.spot.speed_m_s * np.array([np.cos(yaw), np.sin(yaw)])
         out.append(Box(
             number, actor.model.raw_class, turn[:3, :3] @ centre + turn[:3, 3], yaw, size, velocity,
-            actor.attribute, inside, min(float(seen[number]) / max(expected, 1.0), 1.0),
+            actor.attribute, inside, min(float(seen[number]) / max(float(expected[number]), 1.0), 1.0),
         ))  # fmt: skip
     return tuple(out)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import trimesh
@@ -34,16 +35,13 @@ def soup(triangles: np.ndarray, uv_m: np.ndarray, look: Look) -> Mesh:
     )  # fmt: skip
 
 
+_HALVES = np.array([0, 1, 2, 0, 2, 3])
+
+
 def quads(corners: np.ndarray, uv_m: np.ndarray, look: Look) -> Mesh:
     """Two triangles a quad; corners (Q, 4, 3) around the quad, texture positions (Q, 4, 2) in metres."""
-    split = [[0, 1, 2], [0, 2, 3]]
-    return soup(np.asarray(corners)[:, split].reshape(-1, 3, 3), np.asarray(uv_m)[:, split].reshape(-1, 3, 2), look)
-
-
-def _side(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One wall between two edges (2, 3): its corners and its texture positions, u along and v up."""
-    length, height = np.linalg.norm(low[1] - low[0]), np.linalg.norm(high[0] - low[0])
-    return np.array([low[0], low[1], high[1], high[0]]), np.array([[0, 0], [length, 0], [length, height], [0, height]])
+    triangles, uv = np.asarray(corners).take(_HALVES, 1), np.asarray(uv_m).take(_HALVES, 1)
+    return soup(triangles.reshape(-1, 3, 3), uv.reshape(-1, 3, 2), look)
 
 
 def _ring(rect: Rect, z_m: float) -> np.ndarray:
@@ -54,10 +52,15 @@ def _ring(rect: Rect, z_m: float) -> np.ndarray:
 def frustum(low: Rect, z0_m: float, high: Rect, z1_m: float, look: Look, cap: Look | None = None) -> Mesh:
     """Solid between two horizontal rectangles: four walls of ``look``, top and bottom of ``cap``."""
     bottom, top = _ring(low, z0_m), _ring(high, z1_m)
-    sides = [_side(bottom[[i, (i + 1) % 4]], top[[i, (i + 1) % 4]]) for i in range(4)]
-    walls = quads(np.array([s[0] for s in sides]), np.array([s[1] for s in sides]), look)
-    flats = np.array([top, bottom[::-1]])
-    return merge([walls, quads(flats, flats[..., :2], cap or look)])
+    following = [1, 2, 3, 0]
+    walls = np.stack([bottom, bottom[following], top[following], top], 1)
+    length, height = np.sqrt(((walls[:, (1, 3)] - walls[:, :1]) ** 2).sum(-1)).T
+    uv = np.zeros((4, 4, 2))
+    uv[:, 1:3, 0], uv[:, 2:, 1] = length[:, None], height[:, None]
+    flats = np.stack([top, bottom[::-1]])
+    if cap is None or cap == look:
+        return quads(np.concatenate([walls, flats]), np.concatenate([uv, flats[..., :2]]), look)
+    return merge([quads(walls, uv, look), quads(flats, flats[..., :2], cap)])
 
 
 def box(rect: Rect, z0_m: float, z1_m: float, look: Look, cap: Look | None = None) -> Mesh:
@@ -109,14 +112,21 @@ def cylinder(
     return merge([walls, *discs])
 
 
+@lru_cache(maxsize=4)
+def _sphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) and faces (F, 3) of a unit sphere."""
+    sphere = trimesh.creation.icosphere(subdivisions=subdivisions)
+    return np.asarray(sphere.vertices), np.asarray(sphere.faces)
+
+
 def blob(
     centre: Sequence[float], radii_m: Sequence[float], look: Look, rng: np.random.Generator, rough: float = 0.15,
     subdivisions: int = 1,
 ) -> Mesh:  # fmt: skip
     """Lumpy ellipsoid."""
-    sphere = trimesh.creation.icosphere(subdivisions=subdivisions)
-    vertices = np.asarray(sphere.vertices) * (1 + rough * rng.standard_normal((len(sphere.vertices), 1)))
-    triangles = (vertices * np.asarray(radii_m))[np.asarray(sphere.faces)]
+    vertices, faces = _sphere(subdivisions)
+    vertices = vertices * (1 + rough * rng.standard_normal((len(vertices), 1)))
+    triangles = (vertices * np.asarray(radii_m))[faces]
     uv = triangles[..., :2] + triangles[..., 2:] * 0.7
     return soup(triangles + np.asarray(centre), uv, look)
 

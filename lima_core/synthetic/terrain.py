@@ -69,15 +69,18 @@ def sheet(
     pick = [lambda a: a[:-1, :-1], lambda a: a[1:, :-1], lambda a: a[1:, 1:], lambda a: a[:-1, 1:]]
     corners, positions = (np.stack([p(a) for p in pick], 2).reshape(-1, 4, a.shape[-1]) for a in (top, uv))
     edges = [top[:, 0], top[-1], top[::-1, -1], top[0, ::-1]]
-    skirts = merge([_skirt(edge, side or look) for edge in edges])
-    return labelled(merge([quads(corners, positions, look), skirts]), raw_class)
+    skirts = [_skirt(edge) for edge in edges]
+    around = quads(*(np.concatenate(part) for part in zip(*skirts, strict=True)), side or look)
+    return labelled(merge([quads(corners, positions, look), around]), raw_class)
 
 
-def _skirt(edge: np.ndarray, look: Look) -> Mesh:
+def _skirt(edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Wall below an edge (E, 3): corners (E - 1, 4, 3) and texture positions (E - 1, 4, 2), u along and v up."""
     low = edge - [0, 0, SKIRT_M]
     corners = np.stack([low[:-1], low[1:], edge[1:], edge[:-1]], 1)
-    distance = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(edge, axis=0), axis=1))])
-    start, stop = distance[:-1], distance[1:]
-    u = np.stack([start, stop, stop, start], 1)
-    v = np.tile([0, 0, SKIRT_M, SKIRT_M], (len(start), 1))
-    return quads(corners, np.stack([u, v], 2), look)
+    step = edge[1:] - edge[:-1]
+    stop = np.cumsum(np.sqrt((step * step).sum(1)))
+    uv = np.zeros((len(step), 4, 2))
+    uv[1:, 0, 0], uv[1:, 3, 0], uv[:, 1, 0], uv[:, 2, 0] = stop[:-1], stop[:-1], stop, stop
+    uv[:, 2:, 1] = SKIRT_M
+    return corners, uv

@@ -4,9 +4,12 @@ Rows run with v (up on walls), columns with u. Every painter is a function of it
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import scipy.fft
+
+from lima_core.seeds import numpy_rng
 
 SIZE = 512
 """Texels a tile, both ways."""
@@ -15,14 +18,26 @@ Painter = Callable[[np.random.Generator], np.ndarray]
 Colour = tuple[float, float, float]
 
 
-def fractal(rng: np.random.Generator, roughness: float) -> np.ndarray:
-    """Tileable noise (S, S) of mean 0 and deviation 1, spectrum falling with frequency to the power ``roughness``."""
+@lru_cache(maxsize=32)
+def _noise(roughness: float) -> np.ndarray:
+    """One tileable noise (S, S) a roughness, the same in every world."""
     squared = (np.fft.fftfreq(SIZE)[:, None] ** 2 + np.fft.rfftfreq(SIZE)[None] ** 2) * SIZE**2
-    spectrum = scipy.fft.rfft2(rng.standard_normal((SIZE, SIZE), np.float32))
+    white = numpy_rng(0, "noise", f"{roughness:g}").standard_normal((SIZE, SIZE), np.float32)
+    spectrum = scipy.fft.rfft2(white)
     spectrum *= np.maximum(squared, 1.0).astype(np.float32) ** np.float32(-roughness / 2)
     spectrum[0, 0] = 0
     noise = scipy.fft.irfft2(spectrum, s=(SIZE, SIZE))
     return noise / noise.std()
+
+
+def fractal(rng: np.random.Generator, roughness: float) -> np.ndarray:
+    """Tileable noise (S, S) of mean 0 and deviation 1, spectrum falling with frequency to the power ``roughness``.
+
+    The generator shifts, mirrors and negates one noise a roughness, which looks as good as a noise of its own.
+    """
+    down, right, mirrored, sign = (int(value) for value in rng.integers((SIZE, SIZE, 2, 2)))
+    noise = _noise(roughness)[:, :: 1 - 2 * mirrored]
+    return np.roll(noise, (down, right), (0, 1)) * np.float32(1 - 2 * sign)
 
 
 def grid() -> tuple[np.ndarray, np.ndarray]:
@@ -34,25 +49,31 @@ def grid() -> tuple[np.ndarray, np.ndarray]:
 
 def canvas(colour: Colour, tintable: float, *noises: np.ndarray) -> np.ndarray:
     """One colour with noises (S, S) added to its brightness as a factor."""
+    bright = np.ones((SIZE, SIZE), np.float32)
+    for noise in noises:
+        bright += noise
     out = np.empty((SIZE, SIZE, 4), np.float32)
-    out[..., :3] = np.asarray(colour, np.float32) * (1 + sum(noises, np.zeros((SIZE, SIZE), np.float32)))[..., None]
+    for i in range(3):
+        np.multiply(bright, np.float32(colour[i]), out=out[..., i])
     out[..., 3] = tintable
     return out
 
 
 def paint(image: np.ndarray, where: np.ndarray, colour: Colour, tintable: float = 0.0) -> None:
     """Sets the texels of a mask to one colour, keeping a little of what is below."""
-    image[where, :3] = 0.12 * image[where, :3] + 0.88 * np.asarray(colour, np.float32)
-    image[where, 3] = tintable
+    rows, flat = np.flatnonzero(where), image.reshape(-1, 4)
+    texels = flat.take(rows, 0) * np.array([0.12, 0.12, 0.12, 0.0], np.float32)
+    texels += np.array([*(0.88 * np.asarray(colour)), tintable], np.float32)
+    flat[rows] = texels
 
 
 def cells(rng: np.random.Generator, across: int, up: int, shift: float = 0.0) -> tuple[np.ndarray, ...]:
     """Position inside the cell (u, v in 0..1) and one random number a cell, each (S, S); odd rows shifted."""
     u, v = grid()
-    row = np.floor(v * up).astype(int)
-    moved = u * across + shift * (row % 2)
-    column = np.floor(moved).astype(int) % across
-    return moved % 1.0, (v * up) % 1.0, rng.random((up, across)).astype(np.float32)[row, column]
+    row, risen = (v * up).astype(np.int32), v * np.float32(up)
+    moved = u * np.float32(across) + np.float32(shift) * (row & 1)
+    column = moved.astype(np.int32) % across
+    return moved - np.floor(moved), risen - np.floor(risen), rng.random((up, across)).astype(np.float32)[row, column]
 
 
 def speckled(colour: Colour, tintable: float, coarse: float, fine: float) -> Painter:

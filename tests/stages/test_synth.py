@@ -38,15 +38,15 @@ def test_devkit_reads_it(made: tuple[Path, dict]) -> None:
 def test_a_killed_run_continues_to_the_same_bytes(
     made: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_json = nuscenes_writer.whole.write_json
+    write_fragment = nuscenes_writer.write_fragment
 
-    def killed(path: Path, value: object) -> None:
+    def killed(path: Path, fragment: dict) -> None:
         if path.stem == "scene-0553":
             raise KeyboardInterrupt
-        write_json(path, value)
+        write_fragment(path, fragment)
 
     with monkeypatch.context() as patch:
-        patch.setattr(nuscenes_writer.whole, "write_json", killed)
+        patch.setattr(nuscenes_writer, "write_fragment", killed)
         with pytest.raises(KeyboardInterrupt):
             synth.run(TINY, synth.Inputs(), tmp_path, Resources())
     finished = nuscenes_writer.fragment_path(tmp_path, "scene-0061")
