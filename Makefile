@@ -48,7 +48,7 @@ venv: .venv/.installed
 .venv/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12, found neither; make PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary --no-compile -e '.[dev]'
 	@touch $@
 
 clean-venv:
