@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lima_core.synthetic.plan import Plan
 from lima_core.synthetic.terrain import Hills
 from lima_core.synthetic.vehicles import Model
 
@@ -44,7 +43,3 @@ class Actor:
         """(3,) its bottom centre in metres, plan frame."""
         xy = self.spot.at(seconds)
         return np.array([*xy, float(hills.height(*xy)) + self.spot.above_m])
-
-    def in_town(self, plan: Plan, seconds: float) -> bool:
-        """Whether it is still on the map."""
-        return bool(np.all((self.spot.at(seconds) > 2.0) & (self.spot.at(seconds) < np.asarray(plan.size_m) - 2.0)))

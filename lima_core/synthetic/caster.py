@@ -64,53 +64,87 @@ class Hits:
         return Hits(self.range_m[rows], self.face[rows], self.weights[:, rows], self.normal[:, rows], self.cosine[rows])
 
 
-def _rows_near(caster: Caster, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Rays (N, 3) from one origin that cross the ball around a moving caster."""
+@dataclass(frozen=True)
+class _Cone:
+    """Encloses rays from one origin."""
+
+    axis: np.ndarray
+    """(3,) float32, unit."""
+    half_rad: float
+
+
+def _cone_around(planes: np.ndarray) -> _Cone:
+    """A cone around unit directions (3, N)."""
+    axis = planes.sum(1)
+    axis /= max(float(np.linalg.norm(axis)), 1e-6)
+    return _Cone(axis, float(np.arccos(np.clip((axis @ planes).min(), -1.0, 1.0))) + 0.01)
+
+
+def _rows_near(caster: Caster, origin: np.ndarray, planes: np.ndarray, cone: _Cone, range_m: np.ndarray) -> np.ndarray:
+    """Rays (3, N) from one origin, all in a cone, that reach the ball around a moving caster within their range."""
     pose = caster.plan_from_mesh
     assert pose is not None
     centre = pose[:3, :3] @ caster.centre_m + pose[:3, 3] - origin
-    distance = float(np.linalg.norm(centre))
-    if distance <= caster.radius_m * 1.01:
-        return np.arange(len(directions))
-    limit = np.sqrt(1 - (caster.radius_m * 1.01 / distance) ** 2)
-    return np.flatnonzero(directions @ (centre / np.float32(distance)) > limit)
+    distance, radius = float(np.linalg.norm(centre)), caster.radius_m * 1.01
+    if distance <= radius:
+        return np.arange(planes.shape[1])
+    centre /= np.float32(distance)
+    half_rad = float(np.arcsin(radius / distance))
+    if np.arccos(np.clip(centre @ cone.axis, -1.0, 1.0)) > cone.half_rad + half_rad:
+        return np.zeros(0, np.int64)
+    rows = np.flatnonzero(centre @ planes > np.float32(np.cos(half_rad)))
+    return rows[range_m.take(rows) > distance - radius]
+
+
+def _ask(caster: Caster, origin: np.ndarray, directions: np.ndarray, limit_m: np.ndarray) -> dict[str, np.ndarray]:
+    """Embree's answer to rays (N, 3) from one origin; ``limit_m`` (N,) becomes the answer's range."""
+    origins = np.empty_like(directions)
+    origins[:] = origin
+    return caster.scene.run(origins, directions, dists=limit_m, query="INTERSECT", output=True)
 
 
 def cast(casters: Sequence[Caster], origin: np.ndarray, directions: np.ndarray) -> Hits:
     """First hits of rays with unit directions (N, 3) from one origin (3,), over casters as if they were one mesh.
 
-    Meshes are crossed one after another, each only as far as the nearest hit so far.
+    Meshes are crossed one after another, each only as far as the nearest hit so far. The first one must not move.
     """
+    assert casters[0].plan_from_mesh is None
+    assert len(casters[0].faces)
     origin, directions = np.asarray(origin, np.float32), np.ascontiguousarray(directions, np.float32)
-    count = len(directions)
-    range_m, face = np.full(count, FAR_M, np.float32), np.full(count, -1, np.int32)
-    weights, normal = np.zeros((2, count), np.float32), np.zeros((count, 3), np.float32)
-    for caster in casters:
-        rows, pose = slice(None), caster.plan_from_mesh
-        start, rays = origin, directions
-        if pose is not None:
-            rows = _rows_near(caster, origin, directions)
-            start, rays = pose[:3, :3].T @ (origin - pose[:3, 3]), directions[rows] @ pose[:3, :3]
-        if not len(caster.faces) or not len(rays):
+    planes = np.ascontiguousarray(directions.T)
+    cone = _cone_around(planes)
+    out = _ask(casters[0], origin, directions, np.full(len(directions), FAR_M, np.float32))
+    range_m, face = out["tfar"], np.append(casters[0].faces, np.int32(-1)).take(out["primID"])
+    weights, normal = np.stack([out["u"], out["v"]]), np.ascontiguousarray(out["Ng"].T)
+    normal[:, face < 0] = 0
+    for caster in casters[1:]:
+        pose = caster.plan_from_mesh
+        if not len(caster.faces):
             continue
-        starts = np.empty_like(rays)
-        starts[:] = start
-        out = caster.scene.run(starts, rays, dists=range_m[rows].copy(), query="INTERSECT", output=True)
-        found = np.flatnonzero(out["primID"] >= 0)
-        hit = found if pose is None else rows[found]
-        range_m[hit], face[hit] = out["tfar"][found], caster.faces[out["primID"][found]]
-        weights[0, hit], weights[1, hit] = out["u"][found], out["v"][found]
-        normal[hit] = out["Ng"][found] if pose is None else out["Ng"][found] @ pose[:3, :3].T
-    return _oriented(range_m, face, weights, np.ascontiguousarray(normal.T), directions)
+        if pose is None:
+            out = _ask(caster, origin, directions, range_m.copy())
+            found = hit = np.flatnonzero(out["primID"] >= 0)
+            normal[:, hit] = out["Ng"].take(found, 0).T
+        else:
+            rows = _rows_near(caster, origin, planes, cone, range_m)
+            if not len(rows):
+                continue
+            turn = pose[:3, :3]
+            out = _ask(caster, turn.T @ (origin - pose[:3, 3]), directions.take(rows, 0) @ turn, range_m.take(rows))
+            found = np.flatnonzero(out["primID"] >= 0)
+            hit = rows[found]
+            normal[:, hit] = turn @ out["Ng"].take(found, 0).T
+        range_m[hit], face[hit] = out["tfar"].take(found), caster.faces.take(out["primID"].take(found))
+        weights[0, hit], weights[1, hit] = out["u"].take(found), out["v"].take(found)
+    return _oriented(range_m, face, weights, normal, planes)
 
 
 def _oriented(
-    range_m: np.ndarray, face: np.ndarray, weights: np.ndarray, normal: np.ndarray, directions: np.ndarray
+    range_m: np.ndarray, face: np.ndarray, weights: np.ndarray, normal: np.ndarray, planes: np.ndarray
 ) -> Hits:
-    """Hits whose normals (3, N) of any length and side become unit and face the ray."""
-    along = normal[0] * directions[:, 0] + normal[1] * directions[:, 1] + normal[2] * directions[:, 2]
-    length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
-    scale = 1 / np.maximum(length, np.float32(1e-12))
+    """Hits whose normals (3, N) of any length and side become unit and face the rays (3, N)."""
+    along = (normal * planes).sum(0)
+    scale = 1 / np.maximum(np.sqrt(np.square(normal).sum(0)), np.float32(1e-12))
     normal *= np.copysign(scale, -along)
     return Hits(range_m, face, weights, normal, np.abs(along) * scale)
 

@@ -98,7 +98,7 @@ class Atlas:
     """(levels,) int32, first texel of a level; inside it material, row, column."""
 
     def texels_at(self, material: np.ndarray, u: np.ndarray, v: np.ndarray, texel_m: np.ndarray) -> np.ndarray:
-        """Texels (N, 4) uint8 at texture positions u, v (N,) of a pixel footprint (N,) in metres; float32 throughout."""
+        """Texels (N, 4) uint8 at texture positions u, v (N,) of a pixel footprint (N,) in metres; all float32."""
         ratio = texel_m * _TEXELS_A_METRE[material]
         np.clip(ratio, 1.0, float(1 << (NUM_LEVELS - 1)), out=ratio)
         level = (ratio.view(np.int32) >> 23) - 127

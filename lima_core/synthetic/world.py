@@ -18,9 +18,9 @@ from lima_core.synthetic.furniture import make_street
 from lima_core.synthetic.greenery import make_greens
 from lima_core.synthetic.lidar import scan
 from lima_core.synthetic.materials import Atlas, build_atlas
-from lima_core.synthetic.mesh import Mesh, merge, owned, stood
+from lima_core.synthetic.mesh import Mesh, merge, owned, sorted_by_place, stood
 from lima_core.synthetic.palette import NORTH_TOWN, SOUTH_TOWN
-from lima_core.synthetic.plan import make_plan
+from lima_core.synthetic.plan import Plan, make_plan
 from lima_core.synthetic.rig import Mount, make_rig, pose
 from lima_core.synthetic.terrain import make_hills
 from lima_core.synthetic.town import Site, build_town
@@ -64,14 +64,19 @@ class Stage:
     num_frames: int
 
 
+def get_plan(name: str, world: WorldConfig) -> Plan:
+    """A town's roads and blocks by its name, without building it."""
+    return make_plan(derive(world.seed, "town", name), world.num_streets)
+
+
 @lru_cache(maxsize=2)
 def get_town(name: str, world: WorldConfig) -> Town:
     """A town by name, built once a process."""
     seed = derive(world.seed, "town", name)
     palette = TOWNS[name]
-    plan, hills = make_plan(seed, world.num_streets), make_hills(seed)
+    plan, hills = get_plan(name, world), make_hills(seed)
     site = Site(plan, hills, palette, make_greens(seed, palette.leaves), make_street(seed), seed)
-    mesh = build_town(site)
+    mesh = sorted_by_place(build_town(site))
     return Town(site, mesh, build_caster(mesh.triangles, np.arange(len(mesh))))
 
 
