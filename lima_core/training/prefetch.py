@@ -4,7 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from threading import Barrier
 from typing import TypeVar
+
+import torch
 
 Job = TypeVar("Job")
 Loaded = TypeVar("Loaded")
@@ -19,7 +22,7 @@ def ahead(load: Callable[[Job], Loaded], jobs: Iterable[Job], workers: int) -> I
         yield from map(load, jobs)
         return
     jobs = iter(jobs)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="load")
+    pool = _single_threaded_pool(workers)
     try:
         waiting: deque[Future[Loaded]] = deque(pool.submit(load, job) for job in islice(jobs, workers + 1))
         while waiting:
@@ -28,3 +31,25 @@ def ahead(load: Callable[[Job], Loaded], jobs: Iterable[Job], workers: int) -> I
             yield loaded
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _single_threaded_pool(workers: int) -> ThreadPoolExecutor:
+    """Threads in which torch works alone, without changing how it works in this one.
+
+    OpenMP counts threads per calling thread. Unhindered, every loader would start a team of its own, and teams wait by
+    spinning: on two cores that made a training step four times as slow. ``set_num_threads`` also sets what this thread
+    gets, so it is set back when all loaders are there.
+    """
+    num_threads, started = torch.get_num_threads(), Barrier(workers + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        torch.arange(1 << 16).sum()  # torch reads the number once per thread, at its first parallel work
+        started.wait()
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="load", initializer=start)
+    for _ in range(workers):
+        pool.submit(int)
+    started.wait()
+    torch.set_num_threads(num_threads)
+    return pool

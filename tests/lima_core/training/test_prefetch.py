@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from lima_core.training.prefetch import ahead
 
@@ -39,3 +40,14 @@ def test_only_so_many_are_loaded_ahead() -> None:
     time.sleep(0.05)
     assert len(loaded) <= 4
     batches.close()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_loaders_work_on_one_thread_each_and_leave_ours_alone(workers: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert list(ahead(lambda _: torch.get_num_threads(), range(8), workers)) == [1] * 8
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
