@@ -10,6 +10,7 @@ import torch
 from dask.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from threadpoolctl import threadpool_limits
 
 from lima_core.errors import UserError
 
@@ -89,6 +90,7 @@ def _in_worker(work: Callable[[Part], Result], part: Part) -> Result | UserError
     """The result on one thread, or the user's error as a value: Dask would wrap it into a page of traceback text."""
     torch.set_num_threads(1)
     try:
-        return work(part)
+        with threadpool_limits(limits=1):
+            return work(part)
     except UserError as error:
         return error
