@@ -1,8 +1,12 @@
 """Work over scenes, in this process or in Dask worker processes, with progress and ETA; only here is Dask known."""
 
+import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import dask
@@ -81,16 +85,30 @@ def map_parts(
             options = {"scheduler": "processes", "num_workers": workers, "chunksize": 1, "optimize_graph": False}
             results = dask.compute(*tasks, **options)
     for result in results:
-        if isinstance(result, UserError):
+        if isinstance(result, UserError | OSError):
             raise result
     return list(results)
 
 
-def _in_worker(work: Callable[[Part], Result], part: Part) -> Result | UserError:
-    """The result on one thread, or the user's error as a value: Dask would wrap it into a page of traceback text."""
+def _in_worker(work: Callable[[Part], Result], part: Part) -> Result | UserError | OSError:
+    """The result on one thread, or an error of user or disk as a value: Dask would wrap it into traceback text."""
+    _die_with_parent()
     torch.set_num_threads(1)
     try:
         with threadpool_limits(limits=1):
             return work(part)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return error
+
+
+@cache
+def _die_with_parent() -> None:
+    """Ends this worker when the run that started it is killed, so that it never writes beside the run's successor."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, name="die-with-parent", daemon=True).start()

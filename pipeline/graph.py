@@ -73,6 +73,10 @@ class Experiment(Config):
         ):
             if value != default:
                 raise ConfigError(f"{path} is set by {owner!r}", remedy=f"set {owner!r} instead")
+        window, built = self.distill.method.frames, self.build_memory.frames
+        if window is not None and window > built:
+            remedy = "make the bank's window at least as long"
+            raise ConfigError(f"distill.method.frames {window} is above build_memory.frames {built}", remedy=remedy)
         return self
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lima_core.errors import StoreError
 from lima_core.types import Resources
 from lima_core.whole import publish
 from pipeline import disk, lock, manifest
@@ -67,6 +68,10 @@ def _do(step: Step, work: Path, resources: Resources, wait: bool, say: Say) -> N
 def _build(node: Node, reason: str, work: Path, resources: Resources, say: Say) -> None:
     path, partial = node.path(work), node.partial_path(work)
     resumed = partial.exists()
+    if resumed and _only_unpublished(partial, node):
+        publish(partial, path)
+        say(f"finished  {path.name}, of which only the last step was missing")
+        return
     partial.mkdir(exist_ok=True)
     say(f"{'resuming' if resumed else 'started '}  {path.name} ({reason})")
     started = time.monotonic()
@@ -87,6 +92,14 @@ def _build(node: Node, reason: str, work: Path, resources: Resources, say: Say) 
     publish(partial, path)
     facts = f"{seconds:.1f} s, {disk.size(record.num_bytes)}  {highlights(record.summary)}"
     say(f"finished  {path.name} in {facts.rstrip()}")
+
+
+def _only_unpublished(partial: Path, node: Node) -> bool:
+    """A run was killed between its manifest, which is written last, and the artifact's final name."""
+    try:
+        return manifest.read(partial).fingerprint == node.fingerprint
+    except StoreError:
+        return False
 
 
 def _inputs(node: Node, work: Path) -> Any:

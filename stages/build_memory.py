@@ -10,6 +10,7 @@ from pydantic import Field
 from lima_core import types
 from lima_core.cost import Cost, Scale
 from lima_core.datasets import dataset_config, open_dataset
+from lima_core.errors import ConfigError
 from lima_core.geometry import se3
 from lima_core.geometry.camera import project
 from lima_core.memory.cross_view import References, aggregate
@@ -51,6 +52,9 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     index = FrameIndex.open(inputs.index)
     MemoryBank.create(out, config.frames, config.voxel_size_m, index.facts.cameras)
     chosen = dict.fromkeys(frame.scene for frame in index.frames() if frame.split in config.splits)
+    if not chosen:
+        splits = sorted({frame.split for frame in index.frames()})
+        raise ConfigError(f"no scene in {list(config.splits)}, the index has {splits}", where="build_memory.splits")
     missing = [scene for scene in chosen if not (out / FOLDER / scene).exists()]
     map_parts(partial(build_scene, config, inputs, out), missing, resources.workers, "build-memory")
     bank = MemoryBank.open(out)

@@ -90,6 +90,11 @@ def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, store: Fe
     if not frames:
         raise ConfigError(f"no frame in the splits {list(config.splits)}", where="distill.splits")
     bank = MemoryBank.open(inputs.build_memory)
+    bank.check_window(config.method.frames or bank.frames)
+    if missing := {frame.scene for frame in frames} - (set(bank.scenes()) & set(store.scenes())):
+        what = f"{len(missing)} scenes have no memory or features, {min(missing)} among them"
+        remedy = "give build_memory.splits and extract_features.splits the splits of distill"
+        raise ConfigError(what, where="distill.splits", remedy=remedy)
     mixing = config.method.cross_sequence
     return PretrainSource(
         dataset=open_dataset(dataset_config(index.dataset), inputs.raw),

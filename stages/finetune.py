@@ -15,7 +15,7 @@ Writes
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,13 +111,13 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     if not index.facts.classes:
         raise DataError("the data set has no labels", where=inputs.raw, remedy="install its segmentation labels")
     subset = take_subset(index.frames(split="train"), config.subset)
+    frames = validation_frames(index)
     start = start_from(config, inputs.checkpoint, resources.engine)
     model = SegmentationModel(start.backbone, len(index.facts.classes), config.seed)
     source = SegmentationSource(dataset, subset.frames, start.voxels, config.augment, config.seed, config.task.teach)
     train = train_probe if config.probe else train_all
     result = train(model, source, config, out, resources)
     save_weights(out / "model", model, describe(config, start, subset, index.facts))
-    frames = index.frames(split="val")
     predictions = Predictions.create(
         out / "predictions", eval_set(dataset_config(index.dataset)), index.facts.classes, config.init == "pretrained"
     )
@@ -141,6 +141,21 @@ def estimate(config: Config, scale: Scale) -> Cost:
     memory = training_bytes(fit, scale.num_points, max(backbone.decoder_widths), num_parameters)
     disk = 4 * num_parameters + scale.num_frames * scale.num_points // 5
     return Cost(disk, memory + min(features, DEFAULT_BUDGET_BYTES), seconds)
+
+
+def validation_frames(index: FrameIndex) -> tuple[Frame, ...]:
+    """Frames to predict and score, looked for before anything is trained.
+
+    Raises:
+        DataError: there is none, or one without labels.
+    """
+    frames = index.frames(split="val")
+    if not frames:
+        remedy = "give dataset.json splits, or set index.dataset.split_in_time"
+        raise DataError("no frame in the validation split", where=f"data set {index.facts.name}", remedy=remedy)
+    if unlabelled := [frame.token for frame in frames if frame.labels is None]:
+        raise DataError(f"{len(unlabelled)} validation frames have no labels, the first is {unlabelled[0]}")
+    return frames
 
 
 def start_from(config: Config, checkpoint: Path | None, engine: str) -> Start:
@@ -224,7 +239,9 @@ def train_probe(
     def loss(batch: FeatureBatch) -> tuple[Tensor, dict[str, float]]:
         return segmentation_loss(model.head(batch.features), batch.labels, config.task)
 
-    return fit(model.head, loss, features, config.fit, out, resources, config.seed, "probe")
+    # Frozen features are made where batches are loaded: inline, so that the backbone has all threads.
+    inline = replace(resources, workers=0)
+    return fit(model.head, loss, features, config.fit, out, inline, config.seed, "probe")
 
 
 def predict(
@@ -238,10 +255,8 @@ def predict(
     """Writes the classes of all points of ``frames``; those that a killed run finished are left as they are.
 
     Raises:
-        DataError: there is no frame, or one that cannot be used.
+        DataError: a frame that cannot be used.
     """
-    if not frames:
-        raise DataError("no frame in the validation split", remedy="choose another data set or split")
     missing = [i for i, frame in enumerate(frames) if frame.token not in predictions]
     source = SegmentationSource(dataset, frames, voxels, None, 0)
     model.to(resources.device).eval()

@@ -48,12 +48,26 @@ class Subset:
         return len({frame.scene for frame in self.frames})
 
 
+def every_nth(ratio: float) -> int:
+    """n, where ``ratio`` is 1 / n.
+
+    Raises:
+        ConfigError: it is not, so that the score would carry another share than was trained on.
+    """
+    every = round(1 / ratio)
+    if abs(every * ratio - 1) > 0.02:
+        below, above = 1 / (int(1 / ratio) + 1), 1 / int(1 / ratio)
+        remedy = f"the nearest are {below:.4g} and {above:.4g}; or list scenes with rule: listed"
+        raise ConfigError(f"ratio {ratio:g} is not one n-th of the scenes", where="subset.ratio", remedy=remedy)
+    return every
+
+
 def nth_scenes(scenes: Sequence[str], ratio: float) -> list[str]:
     """Scenes whose count, from 1 in file order, is a multiple of n; where that is none, the last scene.
 
     So a world with fewer than n scenes still has a subset, and it is a scene that a longer list would keep last.
     """
-    every = round(1 / ratio)
+    every = every_nth(ratio)
     return [scene for count, scene in enumerate(scenes, start=1) if count % every == 0] or list(scenes[-1:])
 
 
@@ -83,7 +97,7 @@ def take_subset(frames: Sequence[Frame], config: SubsetConfig) -> Subset:
         kept = set(nth_scenes(list(dict.fromkeys(frame.scene for frame in labelled)), config.ratio))
         chosen = [frame for frame in labelled if frame.scene in kept]
     elif config.rule == "every_nth_frame":
-        chosen = labelled[:: round(1 / config.ratio)]
+        chosen = labelled[:: every_nth(config.ratio)]
     else:
         chosen = _listed(labelled, config.listed)
     if not chosen:

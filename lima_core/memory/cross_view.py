@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from lima_core.errors import DataError
 from lima_core.geometry.camera import Projection
 from lima_core.memory.voxel_keys import CAMERA_BITS
 from lima_core.types import IGNORE, Frame
@@ -56,6 +57,8 @@ def aggregate(
         point_class: (N,) uint8 true class of each point, where labels are known.
         pixel_classes: per camera the (H, W) uint8 true class of each pixel, where a world knows it.
     """
+    if len(frame.cameras) > 1 << CAMERA_BITS:
+        raise DataError(f"{len(frame.cameras)} cameras, a bank holds {1 << CAMERA_BITS}", where=f"scene {frame.scene}")
     camera, point = np.nonzero(projection.visible)
     key = (voxel[point] << CAMERA_BITS) | camera
     position = _image_fraction(frame, projection, camera, point)

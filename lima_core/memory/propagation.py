@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from lima_core.errors import ConfigError
 from lima_core.memory.cross_view import Entries
 from lima_core.stores.memory_bank import FrameBank
 
@@ -39,6 +40,7 @@ class Window:
         age = np.repeat(np.arange(len(found), dtype=np.uint8), [len(place) for _, place in found])
         order = np.argsort(target, kind="stable")
         taught, length = np.unique(target, return_counts=True)
+        _check_counts(int(length.max(initial=0)))
         target_of_occupied = np.full(len(occupied), -1, dtype=np.int32)
         target_of_occupied[taught] = np.arange(len(taught), dtype=np.int32)
 
@@ -56,6 +58,15 @@ class Window:
             num_points=gather(e.num_points for e in self._entries),
         )
         return bank, {kind: gather(e.truth[kind] for e in self._entries) for kind in self._entries[0].truth}
+
+
+def _check_counts(most: int) -> None:
+    if most > np.iinfo(np.uint16).max:
+        raise ConfigError(
+            f"a voxel holds {most} references, a bank counts up to {np.iinfo(np.uint16).max}",
+            where="build_memory",
+            remedy="use smaller voxels, fewer frames, or references: merged",
+        )
 
 
 def _inside(entries: Entries, occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

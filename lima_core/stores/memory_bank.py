@@ -129,6 +129,15 @@ class MemoryBank:
         """Facts stored beside a scene: its quality."""
         return dict(self._scene(scene).attrs)
 
+    def check_window(self, frames: int) -> None:
+        """Raises a StoreError if the bank was built with a shorter window than ``frames``."""
+        if frames > self.frames:
+            raise StoreError(
+                f"was built for {self.frames} frames and cannot serve {frames}",
+                where=self.path,
+                remedy=f"run lima stage build-memory --frames {frames}",
+            )
+
     def frame(self, scene: str, index: int, frames: int | None = None) -> FrameBank:
         """The bank of one key frame.
 
@@ -140,12 +149,8 @@ class MemoryBank:
         Raises:
             StoreError: if the scene is missing or the window is longer than the bank's.
         """
-        if frames is not None and frames > self.frames:
-            raise StoreError(
-                f"was built for {self.frames} frames and cannot serve {frames}",
-                where=self.path,
-                remedy=f"run lima stage build-memory --frames {frames}",
-            )
+        if frames is not None:
+            self.check_window(frames)
         columns: dict[str, np.ndarray] = {}
         for table in self._tables(scene):
             columns |= table.frame(index)

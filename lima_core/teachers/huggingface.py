@@ -194,7 +194,7 @@ def _identity(config: HuggingFaceConfig, network: nn.Module) -> str:
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
-    name = Path(config.model).name if Path(config.model).is_dir() else config.model
+    name = "local folder" if Path(config.model).is_dir() else config.model
     return f"huggingface {name} ({kind}, weights {digest.hexdigest()[:12]}{suffix})"
 
 

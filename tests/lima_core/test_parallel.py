@@ -1,8 +1,15 @@
 """Results keep their order, in this process and in others, and an error of a part comes through as itself."""
 
+import errno
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+import psutil
 import pytest
 
 from lima_core.errors import DataError
@@ -25,6 +32,55 @@ def test_results_come_in_the_order_of_the_parts(workers: int) -> None:
     assert [value for value, _ in results] == [9, 1, 16, 1, 25]
     own = {pid == os.getpid() for _, pid in results}
     assert own == {workers == 0}
+
+
+def full_disk(part: int) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device", f"/data/{part}")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_full_disk_keeps_its_number_and_file(workers: int) -> None:
+    with pytest.raises(OSError) as caught:
+        map_parts(full_disk, [1, 2], workers, "test")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/data/1")
+
+
+def sleeper(folder: str, part: int) -> int:
+    Path(folder, f"started-{part}").touch()
+    time.sleep(30)
+    Path(folder, f"finished-{part}").touch()
+    return part
+
+
+PARENT = """
+from functools import partial
+from lima_core.parallel import map_parts
+from tests.lima_core.test_parallel import sleeper
+if __name__ == "__main__":
+    map_parts(partial(sleeper, {folder!r}), [1, 2], 2, "sleep")
+"""
+
+
+def test_workers_die_with_a_killed_run(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(folder=str(tmp_path)))
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen([sys.executable, str(script)], env=environment, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "started-1").exists() and (tmp_path / "started-2").exists())
+    workers = psutil.Process(run.pid).children(recursive=True)
+    assert len(workers) >= 2
+    run.kill()
+    run.wait()
+    wait_for(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers))
+    assert not list(tmp_path.glob("finished-*"))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 25) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -184,3 +184,13 @@ def test_moved_raw_data_is_found_in_the_cache(tmp_path: Path, toys: SimpleNamesp
     run([toys.numbers(raw=Source(raw, "d"))], tmp_path / "work", Resources())
     moved = toys.numbers(raw=Source(raw.rename(tmp_path / "moved"), "d"))
     assert [step.state for step in plan([moved], tmp_path / "work")] == ["cached"]
+
+
+def test_a_run_killed_before_the_last_rename_only_renames(tmp_path: Path, toys: SimpleNamespace) -> None:
+    node, lines = toys.numbers(), []
+    (path,) = run([node], tmp_path, Resources())
+    written = (path / manifest.FILE).stat().st_mtime_ns
+    path.rename(node.partial_path(tmp_path))
+    run([node], tmp_path, Resources(), say=lines.append)
+    assert lines == [f"[1/1] finished  {path.name}, of which only the last step was missing"]
+    assert (path / manifest.FILE).stat().st_mtime_ns == written

@@ -79,3 +79,9 @@ def test_hash_is_that_of_the_list() -> None:
     assert subset.hash != take_subset(drive(2, 1)[::-1], SubsetConfig()).hash
     by_frame = take_subset(drive(2, 1), SubsetConfig(rule="every_nth_frame"))
     assert by_frame.hash == subset.hash  # the same frames, by whatever rule
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.4])
+def test_a_ratio_that_is_no_nth_is_refused_with_the_nearest(ratio: float) -> None:
+    with pytest.raises(ConfigError, match=r"is not one n-th of the scenes; the nearest are 0\.\d+ and "):
+        nth_scenes(["a", "b", "c"], ratio)
