@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any, TypeVar
 
 import dask
-import torch
 from dask.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -70,7 +69,7 @@ def map_parts(
     with PartsProgress(title, len(parts), unit) as progress:
 
         def tracked(part: Part) -> Result:
-            result = work(part)
+            result = _on_one_thread(work, part)
             progress.advance()
             return result
 
@@ -90,13 +89,20 @@ def map_parts(
     return list(results)
 
 
+def _on_one_thread(work: Callable[[Part], Result], part: Part) -> Result:
+    """The result, with one thread for BLAS and OpenMP: how they split a product changes its last bit.
+
+    So the number of workers and of cores changes nothing, and worker processes do not crowd each other out.
+    """
+    with threadpool_limits(limits=1):
+        return work(part)
+
+
 def _in_worker(work: Callable[[Part], Result], part: Part) -> Result | UserError | OSError:
-    """The result on one thread, or an error of user or disk as a value: Dask would wrap it into traceback text."""
+    """The result, or an error of user or disk as a value: Dask would wrap it into traceback text."""
     _die_with_parent()
-    torch.set_num_threads(1)
     try:
-        with threadpool_limits(limits=1):
-            return work(part)
+        return _on_one_thread(work, part)
     except (UserError, OSError) as error:
         return error
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from threadpoolctl import threadpool_info
 
 from lima_core.errors import DataError
 from lima_core.parallel import map_parts
@@ -32,6 +34,16 @@ def test_results_come_in_the_order_of_the_parts(workers: int) -> None:
     assert [value for value, _ in results] == [9, 1, 16, 1, 25]
     own = {pid == os.getpid() for _, pid in results}
     assert own == {workers == 0}
+
+
+def most_threads(part: int) -> int:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return max(library["num_threads"] for library in threadpool_info())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_part_works_on_one_thread_wherever_it_runs(workers: int) -> None:
+    assert map_parts(most_threads, [1, 2], workers, "test") == [1, 1]
 
 
 def full_disk(part: int) -> int:
