@@ -29,3 +29,12 @@ class Cost:
     """Peak of main memory, or of the GPU's where there is one."""
     seconds: float | None = None
     """On one CPU core; replaced by what an earlier artifact of the same stage took per frame, where there is one."""
+
+
+def size(num_bytes: float) -> str:
+    """``1.2 GB``; decimal units, three digits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(num_bytes) < 999.5:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"

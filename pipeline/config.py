@@ -15,7 +15,6 @@ from pydantic import BaseModel, ValidationError
 from lima_core.errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
-MAPPING_TAG = "tag:yaml.org,2002:map"
 
 
 class _Loader(yaml.SafeLoader):

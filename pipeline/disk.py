@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lima_core.cost import size
 from lima_core.errors import DataError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -38,15 +39,6 @@ def told_in_one_line(work: Path) -> Iterator[None]:
 def free_bytes(path: Path) -> int:
     """Free space on the disk of ``path`` (or of its nearest existing parent), bytes."""
     return shutil.disk_usage(next(place for place in (path, *path.absolute().parents) if place.exists())).free
-
-
-def size(num_bytes: float) -> str:
-    """``1.2 GB``; decimal units, three digits."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(num_bytes) < 999.5:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"
 
 
 def _room(work: Path) -> str:

@@ -1,6 +1,6 @@
 """Vehicles as a few solids each: front along x, standing on z = 0."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -148,8 +148,3 @@ def loader(rng: np.random.Generator) -> Model:
 def construction(rng: np.random.Generator) -> Model:
     """Excavator or wheel loader."""
     return (excavator, loader)[int(rng.integers(2))](rng)
-
-
-def with_class(model: Model, category: str) -> Model:
-    """The same shape as another category."""
-    return replace(model, mesh=labelled(model.mesh, raw(category)), raw_class=raw(category))

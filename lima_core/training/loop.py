@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +42,6 @@ from lima_core.whole import appears_whole
 __all__ = ["Batch", "FitConfig", "FitResult", "Source", "finish", "fit"]
 
 Count = Annotated[int, Field(ge=1)]
-B = TypeVar("B", bound="Batch")
 
 
 class Batch(Protocol):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lima_core.cost import size
 from lima_core.viz import html
 from lima_core.viz.html import escape
 
@@ -82,15 +83,6 @@ def facts(values: Mapping[str, str]) -> str:
 def as_json(value: object) -> str:
     """A value as readable JSON."""
     return f"<pre>{escape(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))}</pre>"
-
-
-def size(num_bytes: float) -> str:
-    """``1.2 MB``; decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"
 
 
 def _seconds(seconds: float) -> str:
