@@ -21,7 +21,7 @@ from lima_core.synthetic.config import CameraConfig, LidarConfig, WorldConfig
 from lima_core.synthetic.world import TOWNS, captures, get_plan, scene_info, set_stage
 from lima_core.types import IGNORE, Resources
 
-VERSION = 1
+VERSION = 2
 
 TRAIN_SCENES = ("scene-0061", "scene-0553", "scene-0655", "scene-0757", "scene-0796", "scene-1077", "scene-1094",
                 "scene-1100")  # fmt: skip
@@ -36,7 +36,7 @@ class Config(types.Config):
     num_val_scenes: int = Field(default=2, ge=0, le=2)
     frames_per_scene: int = Field(default=10, ge=1, le=40)
     truth: bool = True
-    """Whether class and depth images are written beside the camera images."""
+    """Whether class and depth of every pixel, and which points move, are written beside the recordings."""
     world: WorldConfig = WorldConfig()
     lidar: LidarConfig = LidarConfig()
     camera: CameraConfig = CameraConfig()

@@ -53,6 +53,9 @@ class Dataset(Protocol):
     def load_pixel_classes(self, camera: Camera) -> np.ndarray | None:
         """(H, W) uint8 train ids of every pixel; None except in worlds that know them."""
 
+    def load_moving(self, frame: Frame) -> np.ndarray | None:
+        """(N,) bool, which points lie on something that moves; None except in worlds that know it."""
+
 
 def about(path: Path, frame: str) -> str:
     """``path (frame x)``: where a message points to."""

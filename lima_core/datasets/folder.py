@@ -131,6 +131,10 @@ class FolderDataset:
         """None: recorded images come without a class for every pixel."""
         return None
 
+    def load_moving(self, frame: Frame) -> np.ndarray | None:
+        """None: recordings do not say which points move."""
+        return None
+
     @property
     def _sequences(self) -> Path:
         return self.root / "sequences"

@@ -136,6 +136,15 @@ class NuScenesDataset:
             raise DataError(f"expected {camera.height_px}x{camera.width_px} uint8, got {raw.shape}", where=path)
         return to_train_ids(raw, self._train_ids | {255: IGNORE}, path)
 
+    def load_moving(self, frame: Frame) -> np.ndarray | None:
+        """(N,) bool where ``truth/LIDAR_TOP`` lies beside ``samples/``."""
+        name = Path(frame.points).name.removesuffix(".pcd.bin")
+        path = self.root / "truth" / "LIDAR_TOP" / f"{name}_moving.bin"
+        if not path.parent.is_dir():
+            return None
+        num_points = adapter.num_rows(self.root / frame.points, 4 * len(COLUMNS), frame.token)
+        return adapter.read_labels(path, "uint8", num_points, frame.token).astype(bool)
+
     def _frame(self, scene: str, index: int, sample: Mapping[str, Any]) -> Frame:
         if "LIDAR_TOP" not in sample["data"]:
             raise DataError(f"sample {sample['token']} of {scene} has no LIDAR_TOP key frame", where=self.tables)

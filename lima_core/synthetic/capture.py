@@ -57,6 +57,8 @@ class Scan:
     """(N, 5) float32: x y z in metres (LiDAR frame), intensity 0..255, beam index from below."""
     raw_class: np.ndarray
     """(N,) uint8, raw lidarseg index."""
+    moving: np.ndarray
+    """(N,) bool, on an actor that moves."""
 
 
 @dataclass(frozen=True)

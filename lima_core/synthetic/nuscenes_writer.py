@@ -63,11 +63,15 @@ def write_image(root: Path, scene: str, image: Image, truth: bool) -> str:
     return name
 
 
-def write_scan(root: Path, capture: Capture) -> tuple[str, str]:
-    """Writes points and labels; returns their paths relative to ``root``."""
-    name = f"samples/{LIDAR}/{_stem(capture.scene, LIDAR, capture.scan.timestamp_us)}.pcd.bin"
+def write_scan(root: Path, capture: Capture, truth: bool) -> tuple[str, str]:
+    """Writes points, labels and which points move; returns the paths of the first two relative to ``root``."""
+    scan, stem = capture.scan, _stem(capture.scene, LIDAR, capture.scan.timestamp_us)
+    name = f"samples/{LIDAR}/{stem}.pcd.bin"
     labels = f"lidarseg/{VERSION}/{token(capture.scene, capture.index, LIDAR)}_lidarseg.bin"
-    for path, array in ((name, capture.scan.points), (labels, capture.scan.raw_class)):
+    files = {name: scan.points, labels: scan.raw_class}
+    if truth:
+        files[f"truth/{LIDAR}/{stem}_moving.bin"] = scan.moving.astype(np.uint8)
+    for path, array in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         array.tofile(root / path)
     return name, labels
@@ -96,7 +100,7 @@ def _frame_rows(root: Path, info: SceneInfo, capture: Capture, count: int, truth
     scan, index = capture.scan, capture.index
     samples = [token(info.name, i) for i in range(count)]
     sample = {"token": samples[index], "timestamp": scan.timestamp_us, "scene_token": token(info.name)}
-    name, labels = write_scan(root, capture)
+    name, labels = write_scan(root, capture, truth)
     data = [_sample_data(info, index, count, LIDAR, name, scan.timestamp_us, (0, 0))]
     poses = [{"token": data[0]["token"], "timestamp": scan.timestamp_us, **pose_fields(scan.global_from_ego)}]
     for image in capture.images:
@@ -170,7 +174,7 @@ def write_scene(root: Path, info: SceneInfo, captures: Iterable[Capture], count:
         info: what does not change within the scene.
         captures: its key frames in time order; read one at a time.
         count: how many there are.
-        truth: whether to write class and depth images as well.
+        truth: whether to write class and depth images, and which points move, as well.
     """
     tables: dict[str, list[Row]] = {name: [] for name in PER_SCENE}
     boxes: list[tuple[int, Box]] = []

@@ -198,7 +198,7 @@ def capture(stage: Stage, index: int, world: WorldConfig, lidar: LidarConfig, ca
     plan_from_lidar = plan_from_ego @ mount.ego_from_sensor
     rng = numpy_rng(world.seed, "lidar", stage.name, index)
     casters = casters_at(stage, seconds, plan_from_lidar, None)
-    points, raw_class, _ = scan(stage.surfaces, casters, stage.atlas, plan_from_lidar, lidar, rng)
+    points, raw_class, instance = scan(stage.surfaces, casters, stage.atlas, plan_from_lidar, lidar, rng)
     looks = [look(stage, mount, index, camera, world.seed) for mount in cameras]
     stamp = stage.start_us + int(seconds * 1e6)
     boxes = make_boxes(
@@ -211,7 +211,9 @@ def capture(stage: Stage, index: int, world: WorldConfig, lidar: LidarConfig, ca
         stage.rig,
         [picture for _, picture in looks],
     )
-    taken = Scan(stamp, site.plan.global_from_plan @ plan_from_ego, points, raw_class)
+    # The town's instance is -1, and so is the last entry.
+    moving = np.array([*(actor.moves for actor in stage.actors), False])[instance]
+    taken = Scan(stamp, site.plan.global_from_plan @ plan_from_ego, points, raw_class, moving)
     return Capture(stage.name, index, taken, tuple(image for image, _ in looks), boxes)
 
 

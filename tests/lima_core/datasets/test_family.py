@@ -86,6 +86,8 @@ def test_points_labels_and_images_have_their_types(opened: tuple) -> None:
         assert image.dtype == np.uint8 and image.shape == (camera.height_px, camera.width_px, 3)
         truth = dataset.load_pixel_classes(camera)
         assert truth is None or (truth.dtype == np.uint8 and truth.shape == image.shape[:2])
+    moving = dataset.load_moving(frame)
+    assert moving is None or (moving.dtype == bool and moving.shape == labels.shape)
 
 
 def test_arrays_belong_to_the_caller(opened: tuple) -> None:

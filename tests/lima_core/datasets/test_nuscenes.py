@@ -119,9 +119,15 @@ def test_without_lidarseg_there_are_no_classes(tmp_path: Path) -> None:
         dataset.load_labels(frame)
 
 
+def test_moving_points_are_read_where_the_world_knows_them(dataset: NuScenesDataset) -> None:
+    moving = dataset.load_moving(dataset.frames("scene-0061")[0])
+    assert moving[:6].tolist() == [True, False, False, True, False, False]
+
+
 def test_without_truth_folder_there_are_no_pixel_classes(tmp_path: Path, dataset: NuScenesDataset) -> None:
     (tmp_path / "v1.0-mini").mkdir()
-    assert NuScenesDataset(CONFIG, tmp_path).load_pixel_classes(dataset.frames("scene-0061")[0].cameras[0]) is None
+    bare, frame = NuScenesDataset(CONFIG, tmp_path), dataset.frames("scene-0061")[0]
+    assert bare.load_pixel_classes(frame.cameras[0]) is None and bare.load_moving(frame) is None
 
 
 @pytest.mark.parametrize(("version", "split"), [("v1.0-mini", "val"), ("v1.0-trainval", "val"), ("v1.0-test", "none")])

@@ -112,6 +112,9 @@ def _write_scan(root: Path, filename: str, token: str, rng: np.random.Generator)
     labels = root / "lidarseg" / "v1.0-mini" / f"{token}_lidarseg.bin"
     labels.parent.mkdir(parents=True, exist_ok=True)
     (np.arange(NUM_POINTS) % 32).astype(np.uint8).tofile(labels)
+    moving = root / "truth" / "LIDAR_TOP" / Path(filename).name.replace(".pcd.bin", "_moving.bin")
+    moving.parent.mkdir(parents=True, exist_ok=True)
+    (np.arange(NUM_POINTS) % 3 == 0).astype(np.uint8).tofile(moving)
 
 
 def _write_image(root: Path, filename: str, channel: str, rng: np.random.Generator) -> None:

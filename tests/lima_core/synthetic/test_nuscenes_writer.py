@@ -48,6 +48,20 @@ def test_points_images_and_labels_come_back(devkit: NuScenes, root: Path, captur
             np.testing.assert_array_equal(classes, image.raw_class)
 
 
+def test_moving_points_are_those_on_the_boxes_that_move(
+    devkit: NuScenes, root: Path, captured: tuple[Capture, ...]
+) -> None:
+    sample, taken = devkit.sample[1], captured[1]
+    path, boxes, _ = devkit.get_sample_data(sample["data"]["LIDAR_TOP"])
+    points = LidarPointCloud.from_file(path).points[:3]
+    fast = [float(np.linalg.norm(box.velocity_m_s)) > 0.1 for box in taken.boxes]
+    inside = np.any([points_in_box(box, points, wlh_factor=1.05) for box, f in zip(boxes, fast, strict=True) if f], 0)
+    stored = np.fromfile(root / "truth/LIDAR_TOP" / Path(path).name.replace(".pcd.bin", "_moving.bin"), bool)
+    assert stored.sum() > 100
+    assert (stored & inside).sum() > 0.97 * stored.sum()
+    assert set(taken.scan.raw_class[stored]) <= {2, 3, 4, 6, 14, 15, 16, 17, 18, 21, 22, 23}
+
+
 def test_category_index_is_that_of_lidarseg(devkit: NuScenes) -> None:
     assert [devkit.lidarseg_idx2name_mapping[i] for i in range(32)] == list(RAW_NAMES)
 
