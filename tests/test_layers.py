@@ -12,8 +12,9 @@ ROWS = (
     ("types", "errors", "seeds", "parallel", "whole", "packing", "cost"),
     ("geometry", "sparse", "training"),
     ("datasets", "teachers", "superpixels", "stores", "metrics"),
-    ("memory", "models", "loading", "synthetic", "viz"),
+    ("memory", "models", "loading", "synthetic"),
     ("methods", "tasks"),
+    ("viz",),
 )
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}
 

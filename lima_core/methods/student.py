@@ -1,0 +1,82 @@
+"""A finished student, rebuilt from the artifact of ``distill``: what the LiDAR network says about every point."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from lima_core.errors import CheckpointError
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, VoxelGridConfig
+from lima_core.loading.collate import with_batch_column
+from lima_core.loading.segmentation import IN_CHANNELS, voxelise
+from lima_core.models import BackboneConfig, build_backbone
+from lima_core.models.heads import HeadConfig, build_head
+from lima_core.sparse.tensor import SparseTensor
+from lima_core.training.checkpoint import load_weights, read_meta
+
+
+@dataclass(frozen=True)
+class Student:
+    """Backbone and head with the weights they were left with, ready to be asked."""
+
+    backbone: nn.Module
+    head: nn.Module
+    grid: CartesianGrid | CylindricalGrid
+    method: str
+    teacher: str
+    """Identity of the teacher in whose space the features lie."""
+    channels: int
+    device: str = "cpu"
+
+    @torch.no_grad()
+    def features(self, points: np.ndarray) -> np.ndarray:
+        """(N, channels) float32 in the teacher's space, of any length; points of one voxel share theirs.
+
+        Args:
+            points: (N, 4) float32 x, y, z (metres, LiDAR frame), intensity as recorded.
+        """
+        scan = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32))
+        coords, representative, inverse = voxelise(scan, self.grid)
+        voxels = SparseTensor(scan[representative].to(self.device), with_batch_column([coords]).to(self.device))
+        return self.head(self.backbone(voxels).features).float().cpu()[inverse].numpy()
+
+
+def load_student(path: Path, engine: str = "native", device: str = "cpu") -> Student:
+    """The student in the artifact folder ``path``.
+
+    Args:
+        path: artifact of ``distill``, with ``backbone`` and ``head``.
+        engine: a resolved sparse engine.
+        device: torch device.
+
+    Raises:
+        CheckpointError: missing, damaged, not of a distillation, or for another input.
+    """
+    meta, head_meta = read_meta(path / "backbone"), read_meta(path / "head")
+    if (meta.get("kind"), head_meta.get("kind")) != ("backbone", "head"):
+        raise CheckpointError("holds no distilled student", where=path, remedy="give an artifact of lima stage distill")
+    if meta["in_channels"] != IN_CHANNELS:
+        what = f"takes {meta['in_channels']} input channels, not {IN_CHANNELS} (x y z intensity)"
+        raise CheckpointError(what, where=path, remedy="distill again")
+    backbone = build_backbone(_parsed(BackboneConfig, meta["backbone"]), IN_CHANNELS, engine)
+    head = build_head(_parsed(HeadConfig, head_meta["head"]), backbone.out_channels, head_meta["channels"])
+    load_weights(path / "backbone", backbone)
+    load_weights(path / "head", head)
+    return Student(
+        backbone=backbone.to(device).eval(),
+        head=head.to(device).eval(),
+        grid=_parsed(VoxelGridConfig, meta["voxels"]),
+        method=meta["method"],
+        teacher=meta["teacher"],
+        channels=head_meta["channels"],
+        device=device,
+    )
+
+
+def _parsed(kind: object, value: dict) -> object:
+    """A config of that kind; through JSON, whose lists may become tuples."""
+    return TypeAdapter(kind).validate_json(json.dumps(value))
