@@ -1,6 +1,7 @@
 """extract-features: images -> FeatureStore. The frozen teacher looks at every image once, ever."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 
 from lima_core import types
@@ -18,15 +19,11 @@ from lima_core.datasets import dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.errors import ConfigError, DataError, UserError
 from lima_core.parallel import PartsProgress
-from lima_core.stores.codec import Codec, bytes_per_frame
-from lima_core.stores.feature_store import (
-    FeatureFacts,
-    FeatureStore,
-    create_store,
-    finish_store,
-    has_scene,
-    write_scene,
-)
+from lima_core.stores.basis import fit_basis, has_basis, write_basis
+from lima_core.stores.codec import Codec, bytes_per_frame, check_directions, num_directions
+from lima_core.stores.feature_store import FeatureFacts, FeatureStore, create_store, finish_store, has_scene
+from lima_core.stores.feature_writer import write_scene
+from lima_core.stores.fidelity import fidelity_warning
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.teachers import FilterbankConfig, Teacher, TeacherConfig, build_teacher
 from lima_core.training.prefetch import ahead
@@ -46,8 +43,15 @@ class Config(types.Config):
     splits: tuple[Literal["train", "val", "none"], ...] = ("train",)
     """Scenes with a frame in one of these; distillation reads train only."""
     codec: Codec = "int8"
+    """float16, int8, or pca<D>: int8 of D coefficients, D up to the teacher's channels."""
     fit_images: int = Field(default=64, ge=1)
-    """Evenly spaced images of the train split for teachers that are fitted (filterbank)."""
+    """Evenly spaced images of the train split, for what is fitted: the filterbank teacher, the basis of pca<D>."""
+
+    @model_validator(mode="after")
+    def _codec_fits_a_teacher_that_states_its_channels(self) -> "Config":
+        if isinstance(self.teacher, FilterbankConfig):
+            check_directions(self.codec, self.teacher.channels)
+        return self
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     """Writes the store scene by scene; scenes that an earlier, killed run completed are kept.
 
     Raises:
-        ConfigError: the image size is not a multiple of the patch, or no scene is in the splits.
+        ConfigError: the image size is not a multiple of the patch, the codec asks for more directions than the teacher
+            has channels, or no scene is in the splits.
         DataError: an image is missing, truncated or of another size than its calibration says.
     """
     index = FrameIndex.open(inputs.index)
@@ -73,12 +78,16 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     facts = feature_facts(config, teacher, index)
     create_store(out, facts)
     prepare_teacher(config, teacher, dataset, index, out)
+    prepare_basis(config, teacher, dataset, index, out)
     missing = [scene for scene in facts.scenes if not has_scene(out, scene)]
     with PartsProgress("extract-features", len(missing)) as progress:
         for scene in missing:
             write_features(facts, teacher, dataset, index.frames(scene), out, resources.workers)
             progress.advance()
-    return summary(finish_store(out))
+    told = summary(finish_store(out))
+    if "warning" in told:
+        print(f"extract-features: warning: {told['warning']}", file=sys.stderr, flush=True)
+    return told
 
 
 def _located(teacher: TeacherConfig, weights: Path | None) -> TeacherConfig:
@@ -104,6 +113,7 @@ def feature_facts(config: Config, teacher: Teacher, index: FrameIndex) -> Featur
     if not chosen:
         splits = sorted({frame.split for frame in index.frames()})
         raise ConfigError(f"no scene in {config.splits}, the index has {splits}", where="extract-features.splits")
+    check_directions(config.codec, teacher.channels, where="extract-features.codec")
     return FeatureFacts(
         channels=teacher.channels,
         patch_px=teacher.patch_px,
@@ -144,6 +154,29 @@ def prepare_teacher(config: Config, teacher: Teacher, dataset: Dataset, index: F
     if state := teacher.state():
         with appears_whole(path) as partial_path:
             save_file(state, partial_path)
+
+
+def prepare_basis(config: Config, teacher: Teacher, dataset: Dataset, index: FrameIndex, out: Path) -> None:
+    """Fits the basis of codec ``pca<D>``, unless an earlier, killed run of this artifact did."""
+    directions = num_directions(config.codec)
+    if directions is None or has_basis(out):
+        return
+    sample = FitSample(dataset, fit_sample(index, config.fit_images), config.image_size_px)
+    write_basis(out, fit_basis(_tokens(teacher, sample), teacher.channels, directions))
+
+
+def _tokens(teacher: Teacher, sample: "FitSample") -> Iterator[np.ndarray]:
+    """Features (h, w, C) float32 of one image after the other.
+
+    Raises:
+        DataError: a feature is not finite.
+    """
+    for (frame, camera), image in zip(sample.sample, sample, strict=True):
+        features = teacher.encode(image[None])[0].cpu().numpy()
+        if not np.isfinite(features).all():
+            where = f"frame {frame.token} of scene {frame.scene}, camera {camera.name}"
+            raise DataError("the teacher's features are not finite", where=where, remedy="choose precision fp32")
+        yield features
 
 
 def fit_sample(index: FrameIndex, num_images: int) -> list[tuple[Frame, Camera]]:
@@ -220,15 +253,19 @@ def summary(store: FeatureStore) -> dict[str, Any]:
     facts, scenes = store.facts, [store.summary(scene) for scene in store.scenes()]
     num_frames = sum(scene.num_frames for scene in scenes)
     frame_bytes = bytes_per_frame(facts.channels, facts.grid, len(facts.cameras), facts.codec)
+    fidelity = store.fidelity()
+    warning = fidelity_warning(facts.codec, fidelity)
     return {
         "teacher": facts.teacher,
         "channels": facts.channels,
         "grid": list(facts.grid),
         "codec": facts.codec,
-        "fidelity": asdict(store.fidelity()),
+        "fidelity": asdict(fidelity),
+        **({"warning": warning} if warning else {}),
         "num_scenes": len(scenes),
         "num_frames": num_frames,
         "num_images": sum(scene.num_images for scene in scenes),
         "num_missing_images": sum(scene.num_missing_images for scene in scenes),
+        "bytes_per_frame": frame_bytes,
         "feature_bytes": num_frames * frame_bytes,
     }

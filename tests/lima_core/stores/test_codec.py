@@ -58,7 +58,7 @@ def test_torch_decodes_the_same_bits(features: np.ndarray) -> None:
 
 
 def test_float16_is_exact_to_half_precision(features: np.ndarray) -> None:
-    codes = features.astype(codec.CODE_DTYPES["float16"])
+    codes = features.astype(codec.code_dtype("float16"))
     decoded = codec.decode(codes, None, None)
     np.testing.assert_allclose(decoded, features, rtol=2**-11, atol=2**-24)
     np.testing.assert_array_equal(codec.decode_torch(torch.from_numpy(codes), None, None).numpy(), decoded)

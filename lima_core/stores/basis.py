@@ -1,0 +1,70 @@
+"""The basis of codec ``pca<D>``: one for the whole store, fitted to a streamed sample of tokens, at ``basis.zarr``.
+
+What is taught is the direction of a feature, so every token of the sample counts with length 1: the D directions are
+those that keep most of the squared cosine between a token and its projection. No mean is taken off: it is worth less
+than one more direction (0.0001 of cosine at D = 64), and without it lengths, zeros and weighted means survive the
+projection, so that pooling may be done on coefficients. The sample leaves one (C, C) matrix in memory.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from lima_core.errors import StoreError
+from lima_core.whole import appears_whole
+
+REMEDY = "build it with: lima stage extract-features"
+
+
+def fit_basis(tokens: Iterable[np.ndarray], channels: int, num_directions: int) -> np.ndarray:
+    """Basis (D, C) float32 of orthonormal rows, the strongest first.
+
+    Args:
+        tokens: batches (..., C) float32, finite, read once; tokens of length 0 do not count.
+        channels: C.
+        num_directions: D, at most C.
+    """
+    moment = np.zeros((channels, channels))
+    for batch in tokens:
+        rows = batch.reshape(-1, channels).astype(np.float64)
+        lengths = np.sqrt((rows * rows).sum(axis=1))
+        unit = rows[lengths > 0] / lengths[lengths > 0, None]
+        moment += unit.T @ unit
+    vectors = np.linalg.eigh(moment)[1][:, ::-1][:, :num_directions].T
+    # An eigenvector's sign is arbitrary; its largest entry is made positive so that every machine agrees.
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1)
+    return np.ascontiguousarray(vectors * np.sign(largest), dtype=np.float32)
+
+
+def has_basis(artifact: Path) -> bool:
+    """Whether the basis is there, and therefore whole."""
+    return _folder(artifact).is_dir()
+
+
+def write_basis(artifact: Path, basis: np.ndarray) -> None:
+    """Stores ``basis`` (D, C) float32; it appears whole."""
+    with appears_whole(_folder(artifact)) as partial:
+        zarr.create_array(partial, data=basis.astype("<f4"), chunks=basis.shape, compressors=None, zarr_format=3)
+
+
+def read_basis(artifact: Path, shape: tuple[int, int]) -> np.ndarray:
+    """The stored basis, (D, C) float32.
+
+    Raises:
+        StoreError: it is missing, unreadable or not of ``shape``.
+    """
+    folder = _folder(artifact)
+    try:
+        basis = np.asarray(zarr.open_array(folder, mode="r", zarr_format=3)[...])
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise StoreError("missing or unreadable basis of the codec", where=folder, remedy=REMEDY) from error
+    if basis.shape != shape:
+        raise StoreError(f"basis of shape {basis.shape} instead of {shape}", where=folder, remedy=REMEDY)
+    return basis
+
+
+def _folder(artifact: Path) -> Path:
+    """Beside the store, not in it: there, every folder is a scene."""
+    return artifact / "basis.zarr"
