@@ -79,6 +79,9 @@ class DatasetFacts:
     intensity_max: float
     poses: str = "recorded"
     """``recorded`` or ``estimated``."""
+    pose_residual_cm: float | None = None
+    """How far static surfaces of consecutive key frames lie apart (``lima_core.poses.residual``), measured by stage
+    index; None before that, and where there was nothing to compare."""
     synthetic: bool = False
     extra: dict[str, str] = field(default_factory=dict)
     """Facts that only this data set's own evaluator needs (nuScenes: its version)."""

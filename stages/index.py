@@ -1,28 +1,41 @@
 """index: raw data set -> FrameIndex. What is wrong with its files, times and poses is said here, not hours later.
 
+Where the config says so, poses are estimated from the scans. However they came, what they are worth is measured on a
+sample of scan pairs: a bank pooled in voxels finer than the poses fit blurs.
+
 Reads
     raw: the data set's folder.
 Writes
     frames.parquet: one row per key frame (``lima_core.stores.frame_index``).
 """
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from lima_core.datasets import DatasetConfig, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.errors import DataError
 from lima_core.geometry import se3
 from lima_core.parallel import map_parts
+from lima_core.poses.odometry import estimate_trajectory
+from lima_core.poses.residual import dataset_residuals
+from lima_core.poses.trajectory import placed
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.types import Camera, DatasetFacts, Frame, Resources
 from lima_core.types import Config as BaseConfig
 
-VERSION = 1
+VERSION = 2
+
+WARN_ABOVE_CM = 10.0
+"""The default edge of build-memory's voxels."""
 
 
 class Config(BaseConfig):
@@ -48,17 +61,45 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     """
     dataset = open_dataset(config.dataset, inputs.raw)
     scenes = dataset.scenes()
-    leave_out = config.missing_images == "leave_out"
+    read = partial(scene_frames, dataset, inputs.raw, config.missing_images == "leave_out")
     # The tables are in this process already; a worker would have to load them again.
-    parts = map_parts(lambda scene: scene_frames(dataset, inputs.raw, scene, leave_out), scenes, 0, "index")
+    parts = map_parts(read, scenes, 0, "index")
+    if dataset.facts.poses == "estimated":
+        estimated = map_parts(partial(estimate_trajectory, dataset), scenes, resources.workers, "poses")
+        parts = [[placed(frame, path) for frame in part] for part, path in zip(parts, estimated, strict=True)]
     frames = [frame for part in parts for frame in part]
     if not frames:
         raise DataError("the data set has no frames", where=inputs.raw)
-    FrameIndex.write(out, frames, dataset.facts, config.dataset.model_dump(mode="json"))
-    return summary(frames, dataset.facts)
+    fit = pose_fit(dataset, frames)
+    facts = replace(dataset.facts, pose_residual_cm=fit["pose_residual_cm"])
+    FrameIndex.write(out, frames, facts, config.dataset.model_dump(mode="json"))
+    return summary(frames, facts) | fit
 
 
-def scene_frames(dataset: Dataset, root: Path, scene: str, leave_out: bool) -> list[Frame]:
+def pose_fit(dataset: Dataset, frames: Sequence[Frame]) -> dict[str, Any]:
+    """How well the poses fit, for the summary; a line on stderr where they are worse than the default voxel.
+
+    Median and 90th percentile are those of the middle pair, ``pose_residual_worst`` names the pair with the largest
+    median by its second frame. All null where no pair shares surfaces.
+    """
+    (residuals,) = map_parts(partial(dataset_residuals, dataset), [frames], 0, "pose residual", "samples")
+    if not residuals:
+        return {"pose_residual_cm": None, "pose_residual_p90_cm": None, "pose_residual_pairs": 0}
+    worst = max(residuals, key=lambda token: residuals[token].median_cm)
+    fit = {
+        "pose_residual_cm": round(float(np.median([pair.median_cm for pair in residuals.values()])), 2),
+        "pose_residual_p90_cm": round(float(np.median([pair.p90_cm for pair in residuals.values()])), 2),
+        "pose_residual_pairs": len(residuals),
+        "pose_residual_worst": {"frame": worst, "cm": round(residuals[worst].median_cm, 2)},
+    }
+    if fit["pose_residual_cm"] > WARN_ABOVE_CM:
+        said = f"poses fit to {fit['pose_residual_cm']:g} cm only (median over {len(residuals)} pairs of key frames)"
+        remedy = "check poses and times, or pool in larger voxels: build_memory.voxel_size_m"
+        print(f"warning: {said}, worst at frame {worst}; {remedy}", file=sys.stderr, flush=True)
+    return fit
+
+
+def scene_frames(dataset: Dataset, root: Path, leave_out: bool, scene: str) -> list[Frame]:
     """Checked frames of one scene."""
     frames = dataset.frames(scene)
     if leave_out:
@@ -123,6 +164,7 @@ def summary(frames: Sequence[Frame], facts: DatasetFacts) -> dict[str, Any]:
         "scenes": len({frame.scene for frame in frames}),
         "frames": dict(sorted(Counter(frame.split for frame in frames).items())),
         "labelled_frames": sum(frame.labels is not None for frame in frames),
+        "poses": facts.poses,
         "cameras": list(facts.cameras),
         "missing_cameras": dict(sorted(missing.items())),
         "classes": list(facts.classes),

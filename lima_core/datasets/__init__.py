@@ -1,4 +1,4 @@
-"""Data sets: ``nuscenes`` (and worlds in its format), ``folder`` (a user's own sensors)."""
+"""Data sets: ``nuscenes`` (and worlds in its format), ``semantic_kitti``, ``folder`` (a user's own sensors)."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,9 +8,10 @@ from pydantic import Field, TypeAdapter
 from lima_core.datasets.adapter import Dataset
 from lima_core.datasets.folder import FolderConfig, FolderDataset
 from lima_core.datasets.nuscenes import NuScenesConfig, NuScenesDataset
+from lima_core.datasets.semantic_kitti import SemanticKittiConfig, SemanticKittiDataset
 from lima_core.errors import DataError
 
-DatasetConfig = Annotated[NuScenesConfig | FolderConfig, Field(discriminator="name")]
+DatasetConfig = Annotated[NuScenesConfig | SemanticKittiConfig | FolderConfig, Field(discriminator="name")]
 """The members of the family; a config's ``name`` picks one."""
 
 
@@ -30,5 +31,7 @@ def open_dataset(config: DatasetConfig, root: Path) -> Dataset:
     match config:
         case NuScenesConfig():
             return NuScenesDataset(config, root)
+        case SemanticKittiConfig():
+            return SemanticKittiDataset(config, root)
         case FolderConfig():
             return FolderDataset(config, root)

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -20,6 +20,10 @@ POINT_COLUMNS = ("x", "y", "z", "intensity")
 
 WHOLE_TABLE_BYTES = 64 << 20
 """Tables up to this size are hashed whole; of larger ones (nuScenes' sample_data is 1 GB) blocks are sampled."""
+
+
+Poses = Literal["recorded", "estimated"]
+"""Where poses come from: the data set's own files, or odometry over its scans (``lima_core.poses.odometry``)."""
 
 
 class Dataset(Protocol):
@@ -55,6 +59,17 @@ class Dataset(Protocol):
 
     def load_moving(self, frame: Frame) -> np.ndarray | None:
         """(N,) bool, which points lie on something that moves; None except in worlds that know it."""
+
+
+class ScanSource(Dataset, Protocol):
+    """A data set whose poses can be estimated from its scans.
+
+    Then ``facts.poses`` is ``estimated`` and every frame lies in its own LiDAR frame: ``global_from_lidar`` is the
+    identity and ``global_from_camera`` the calibration lidar_from_camera, until stage index places it.
+    """
+
+    def scans(self, scene: str) -> list[Frame]:
+        """All scans of a scene in time order, key frame or not, without labels and cameras."""
 
 
 def about(path: Path, frame: str) -> str:

@@ -1,6 +1,7 @@
 """A user's own sensors: the plain folder format lima-folder/1, described in docs/lima-folder.md.
 
-One sequence is one scene. Poses must be recorded; every path stays inside its sequence.
+One sequence is one scene; every path stays inside its sequence. Where poses are to be estimated, frames lie in their own
+LiDAR frame until stage index places them (``adapter.ScanSource``).
 """
 
 from collections import Counter
@@ -13,10 +14,12 @@ import numpy as np
 from pydantic import Field
 
 from lima_core.datasets import adapter, folder_format
+from lima_core.datasets.folder_classes import classes_and_train_ids
 from lima_core.datasets.folder_format import Calibration, CameraCalibration, DatasetFile, FrameLine, ImageLine
 from lima_core.datasets.labels import to_train_ids
 from lima_core.errors import ConfigError, DataError, did_you_mean
-from lima_core.types import IGNORE, Camera, Config, DatasetFacts, Frame
+from lima_core.geometry import se3
+from lima_core.types import Camera, Config, DatasetFacts, Frame
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -43,10 +46,12 @@ class FolderConfig(Config):
     """Every n-th line of frames.jsonl is a key frame."""
     split_in_time: SplitInTime | None = None
     """Before the splits in dataset.json; without either all frames train."""
+    poses: adapter.Poses = "recorded"
+    """``estimated``: odometry over all scans, also those between key frames; poses in frames.jsonl are not read."""
 
 
 class FolderDataset:
-    """Scans and images of a lima-folder/1 data set; see ``adapter.Dataset``."""
+    """Scans and images of a lima-folder/1 data set; see ``adapter.ScanSource``."""
 
     def __init__(self, config: FolderConfig, root: Path) -> None:
         self.config, self.root = config, root
@@ -57,7 +62,7 @@ class FolderDataset:
                 remedy = f"needed once each: {', '.join(adapter.POINT_COLUMNS)}"
                 raise DataError(f"key 'points.columns': {name!r} occurs {columns.count(name)} times",
                                 where=root / "dataset.json", remedy=remedy)  # fmt: skip
-        self.classes, self._train_ids = _classes(self.header, config, root / "dataset.json")
+        self.classes, self._train_ids = classes_and_train_ids(self.header, config.class_map, root / "dataset.json")
 
     @cached_property
     def facts(self) -> DatasetFacts:
@@ -68,6 +73,7 @@ class FolderDataset:
             classes=self.classes,
             cameras=tuple(cameras),
             intensity_max=self.header.points.intensity_max,
+            poses=self.config.poses,
             synthetic=self.header.synthetic,
         )
 
@@ -86,16 +92,29 @@ class FolderDataset:
         Raises:
             DataError: no such scene, or frames.jsonl or calibration.json is not as the format says.
         """
-        if scene not in self._scene_names:
-            raise DataError(f"no sequence {scene!r}", where=self.root, remedy=did_you_mean(scene, self._scene_names))
-        lines = folder_format.read_jsonl(self._sequences / scene / "frames.jsonl", FrameLine)
-        _check_order(lines)
+        key_lines = self._lines(scene)[:: self.config.keyframe_stride]
         calibration = self._calibration(scene)
-        key_lines = lines[:: self.config.keyframe_stride]
         splits = self._splits(scene, len(key_lines))
         return [
             self._frame(scene, index, split, line, where, calibration)
             for index, ((where, line), split) in enumerate(zip(key_lines, splits, strict=True))
+        ]
+
+    def scans(self, scene: str) -> list[Frame]:
+        """All scans of a scene, key frame or not, without labels and images."""
+        return [
+            Frame(
+                scene=scene,
+                index=index,
+                token=f"{scene}_{line.index:06d}",
+                split="none",
+                timestamp_us=line.timestamp_us,
+                points=_inside(scene, line.points, where),
+                labels=None,
+                global_from_lidar=np.eye(4),
+                cameras=(),
+            )
+            for index, (where, line) in enumerate(self._lines(scene))
         ]
 
     def check_files(self, frame: Frame) -> list[str]:
@@ -150,6 +169,14 @@ class FolderDataset:
             raise DataError("holds no sequence", where=self._sequences, remedy="see docs/lima-folder.md")
         return names
 
+    def _lines(self, scene: str) -> list[tuple[str, FrameLine]]:
+        """Every line of frames.jsonl with its place."""
+        if scene not in self._scene_names:
+            raise DataError(f"no sequence {scene!r}", where=self.root, remedy=did_you_mean(scene, self._scene_names))
+        lines = folder_format.read_jsonl(self._sequences / scene / "frames.jsonl", FrameLine)
+        _check_order(lines)
+        return lines
+
     def _calibration(self, scene: str) -> Calibration:
         return folder_format.read_json(self._sequences / scene / "calibration.json", Calibration)
 
@@ -180,16 +207,13 @@ class FolderDataset:
     def _frame(
         self, scene: str, index: int, split: str, line: FrameLine, where: str, calibration: Calibration
     ) -> Frame:
-        if line.global_from_ego is None:
-            what = "pose missing: poses are to be estimated: not supported yet"
-            raise DataError(what, where=where, remedy="add global_from_ego")
         if line.labels and self.header.labels is None:
             raise DataError("key 'labels': dataset.json says this data set has none", where=where)
         if unknown := [name for name in line.cameras if name not in calibration.cameras]:
             what = f"camera {unknown[0]!r} is not in calibration.json"
             raise DataError(what, where=where, remedy=did_you_mean(unknown[0], calibration.cameras))
-        global_from_ego = np.array(line.global_from_ego)
         ego_from_lidar = np.array(calibration.ego_from_lidar)
+        global_from_ego = self._global_from_ego(line, ego_from_lidar, where)
         cameras = {
             name: self._camera(scene, name, image, calibration.cameras[name], global_from_ego, where)
             for name, image in line.cameras.items()
@@ -206,6 +230,32 @@ class FolderDataset:
             cameras=tuple(cameras.get(name) for name in self.facts.cameras),
         )
 
+    def _global_from_ego(self, line: FrameLine, ego_from_lidar: np.ndarray, where: str) -> np.ndarray:
+        """The pose recorded for the scan; where poses are to be estimated, the LiDAR itself is the global frame."""
+        if self.config.poses == "estimated":
+            return se3.invert(ego_from_lidar)
+        if line.global_from_ego is None:
+            remedy = "add global_from_ego, or set index.dataset.poses to estimated"
+            raise DataError("pose missing", where=where, remedy=remedy)
+        return np.array(line.global_from_ego)
+
+    def _global_from_camera(
+        self, name: str, image: ImageLine, calibration: CameraCalibration, global_from_ego: np.ndarray, where: str
+    ) -> np.ndarray:
+        """The image's own pose; else the calibration, moved by the ego pose of the image's time, else of the scan's."""
+        recorded = self.config.poses == "recorded"
+        if recorded and image.global_from_camera is not None:
+            if image.global_from_ego is not None:
+                raise DataError(f"key 'cameras.{name}': has both global_from_camera and global_from_ego", where=where)
+            return np.array(image.global_from_camera)
+        if calibration.ego_from_camera is None:
+            lacks = "no global_from_camera" if recorded else "only recorded poses, and poses are to be estimated"
+            remedy = f"add {'it, or ' if recorded else ''}ego_from_camera to calibration.json"
+            raise DataError(f"pose missing: camera {name!r} has {lacks}", where=where, remedy=remedy)
+        if recorded and image.global_from_ego is not None:
+            global_from_ego = np.array(image.global_from_ego)
+        return global_from_ego @ np.array(calibration.ego_from_camera)
+
     def _camera(
         self, scene: str, name: str, image: ImageLine, calibration: CameraCalibration,
         global_from_ego: np.ndarray, where: str,
@@ -218,25 +268,9 @@ class FolderDataset:
             height_px=calibration.height,
             timestamp_us=image.timestamp_us,
             intrinsics=np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64),
-            global_from_camera=_global_from_camera(name, image, calibration, global_from_ego, where),
+            global_from_camera=self._global_from_camera(name, image, calibration, global_from_ego, where),
             distortion=None if calibration.distortion is None else np.array(calibration.distortion, dtype=np.float64),
         )
-
-
-def _global_from_camera(
-    name: str, image: ImageLine, calibration: CameraCalibration, global_from_ego: np.ndarray, where: str
-) -> np.ndarray:
-    """The image's own pose; else the calibration, moved by the ego pose of the image's time, else of the scan's."""
-    if image.global_from_camera is not None:
-        if image.global_from_ego is not None:
-            raise DataError(f"key 'cameras.{name}': has both global_from_camera and global_from_ego", where=where)
-        return np.array(image.global_from_camera)
-    if calibration.ego_from_camera is None:
-        what = f"pose missing: camera {name!r} has no global_from_camera"
-        raise DataError(what, where=where, remedy="add it, or ego_from_camera to calibration.json")
-    if image.global_from_ego is not None:
-        global_from_ego = np.array(image.global_from_ego)
-    return global_from_ego @ np.array(calibration.ego_from_camera)
 
 
 def _inside(scene: str, path: str, where: str) -> str:
@@ -253,49 +287,3 @@ def _check_order(lines: list[tuple[str, FrameLine]]) -> None:
             raise DataError(what, where=where)
         if after.index <= before.index:
             raise DataError(f"key 'index': {after.index} follows {before.index}", where=where)
-
-
-def _classes(header: DatasetFile, config: FolderConfig, where: Path) -> tuple[tuple[str, ...], dict[int, int]]:
-    """Class names by train id, and train id by raw id."""
-    if header.labels is None:
-        if config.class_map:
-            raise ConfigError("the data set has no labels", where="dataset.class_map", remedy="remove class_map")
-        return (), {}
-    names = _raw_names(header, where)
-    ignore = dict.fromkeys(header.labels.ignore, IGNORE)
-    if config.class_map is None:
-        names = {raw: name for raw, name in names.items() if raw not in ignore}
-        merged = {name: name for name in names.values()}
-    else:
-        merged = _merged(config.class_map, names)
-    classes = tuple(dict.fromkeys(merged[name] for name in names.values() if name in merged))
-    if len(classes) > IGNORE:
-        raise DataError(f"{len(classes)} classes, at most {IGNORE} fit", where=where, remedy="merge with class_map")
-    train_id = {name: index for index, name in enumerate(classes)}
-    ids = {raw: train_id[merged[name]] if name in merged else IGNORE for raw, name in names.items()}
-    return classes, ignore | ids
-
-
-def _raw_names(header: DatasetFile, where: Path) -> dict[int, str]:
-    """Class name by raw id, in the order of the ids."""
-    assert header.labels is not None
-    for raw in header.labels.classes:
-        if not raw.isdecimal():
-            raise DataError(f"key 'labels.classes': {raw!r} is no raw id", where=where)
-    return {int(raw): name for raw, name in sorted(header.labels.classes.items(), key=lambda item: int(item[0]))}
-
-
-def _merged(class_map: dict[str, list[str]], names: dict[int, str]) -> dict[str, str]:
-    """New name by old name."""
-    merged: dict[str, str] = {}
-    for new, olds in class_map.items():
-        if not olds:
-            raise ConfigError("unites no class", where=f"dataset.class_map.{new}", remedy="list names or remove it")
-        for old in olds:
-            if old not in names.values():
-                raise ConfigError(f"no class {old!r}", where=f"dataset.class_map.{new}",
-                                  remedy=did_you_mean(old, names.values()))  # fmt: skip
-            if old in merged:
-                raise ConfigError(f"class {old!r} is already in {merged[old]!r}", where=f"dataset.class_map.{new}")
-            merged[old] = new
-    return merged

@@ -1,6 +1,6 @@
-"""From the ids in label files to train ids, and the class table of nuScenes-lidarseg.
+"""From the ids in label files to train ids, and the class tables of nuScenes-lidarseg and SemanticKITTI.
 
-The table's 32 raw ids are those of the ``category.json`` that ships with nuScenes-lidarseg; the devkit's annotator
+nuScenes' 32 raw ids are those of the ``category.json`` that ships with nuScenes-lidarseg; the devkit's annotator
 instructions number some of them otherwise, so the file is compared with the table before any label is read.
 """
 
@@ -53,6 +53,23 @@ NUSCENES_CATEGORIES: tuple[tuple[str, str | None], ...] = (
     ("vehicle.ego", None),
 )
 """Category name and class (None = IGNORE) by raw id 0..31."""
+
+SEMANTIC_KITTI_CLASSES = (
+    "car", "bicycle", "motorcycle", "truck", "other-vehicle", "person", "bicyclist", "motorcyclist", "road", "parking",
+    "sidewalk", "other-ground", "building", "fence", "vegetation", "trunk", "terrain", "pole", "traffic-sign",
+)  # fmt: skip
+"""Train ids 0..18: those of the benchmark's learning_map less one, in its order."""
+
+SEMANTIC_KITTI_RAW_IDS: tuple[tuple[int, ...], ...] = (
+    (10, 252), (11,), (15,), (18, 258), (13, 16, 20, 256, 257, 259), (30, 254), (31, 253), (32, 255), (40, 60), (44,),
+    (48,), (49,), (50,), (51,), (70,), (71,), (72,), (80,), (81,),
+)  # fmt: skip
+"""Raw ids by class, moving objects (252 to 259) with those that stand (PRBonn/semantic-kitti-api, learning_map)."""
+
+SEMANTIC_KITTI_TRAIN_IDS = dict.fromkeys((0, 1, 52, 99), IGNORE) | {
+    raw: train_id for train_id, raws in enumerate(SEMANTIC_KITTI_RAW_IDS) for raw in raws
+}
+"""Train id by raw id; unlabelled, outlier, other-structure and other-object are IGNORE."""
 
 
 def nuscenes_train_ids(index_by_name: Mapping[str, int], where: Path) -> dict[int, int]:
