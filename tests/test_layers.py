@@ -12,7 +12,7 @@ ROWS = (
     ("types", "errors", "seeds", "parallel", "whole", "packing", "cost"),
     ("geometry", "sparse", "training"),
     ("datasets", "teachers", "superpixels", "stores", "metrics"),
-    ("memory", "models", "loading", "synthetic"),
+    ("memory", "models", "loading", "synthetic", "poses"),
     ("methods", "tasks"),
     ("viz",),
 )

@@ -1,7 +1,7 @@
 """A user's own sensors: the plain folder format lima-folder/1, described in docs/lima-folder.md.
 
-One sequence is one scene; every path stays inside its sequence. Where poses are to be estimated, frames lie in their own
-LiDAR frame until stage index places them (``adapter.ScanSource``).
+One sequence is one scene; every path stays inside its sequence. Where poses are to be estimated, frames lie in their
+own LiDAR frame until stage index places them (``adapter.ScanSource``).
 """
 
 from collections import Counter
