@@ -105,5 +105,5 @@ def fidelity_warning(codec: Codec, fidelity: Fidelity) -> str | None:
         return None
     found = f"mean {fidelity.mean_cosine:.3f}, 1st percentile {fidelity.p1_cosine:.3f}"
     directions = num_directions(codec)
-    remedy = f"use more than {directions} directions, or int8" if directions else "look at the teacher's features"
+    remedy = f"choose pca<D> with D above {directions}, or int8" if directions else "look at the teacher's features"
     return f"codec {codec} bends the teacher's features: cosine {found}, below {LEAST_COSINE}; {remedy}"

@@ -8,14 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
+from lima_core.cost import Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.errors import ConfigError, DataError, StoreError
 from lima_core.stores.feature_store import FeatureStore, has_scene
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.teachers import FilterbankConfig, HuggingFaceConfig, build_teacher
 from lima_core.types import Resources
+from pipeline.config import override
 from stages import extract_features
-from stages.extract_features import Config, Inputs, fit_sample, run
+from stages.extract_features import Config, Inputs, estimate, fit_sample, run
 from tests.lima_core.datasets.tiny_folder import NUM_FRAMES, write_tiny_folder
 
 CONFIG = Config(
@@ -48,6 +50,10 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def with_codec(codec: str) -> Config:
+    return Config(**{**dict(CONFIG), "codec": codec})
+
+
 def image_path(inputs: Inputs, scene: str, frame: int, camera: int) -> Path:
     camera_of_frame = FrameIndex.open(inputs.index).frames(scene)[frame].cameras[camera]
     assert camera_of_frame
@@ -60,7 +66,8 @@ def test_summary_and_facts(inputs: Inputs, tmp_path: Path) -> None:
     assert "fixed filters" in summary["teacher"]
     assert (summary["num_scenes"], summary["num_frames"]) == (2, 2 * NUM_FRAMES)
     assert (summary["num_images"], summary["num_missing_images"]) == (4 * NUM_FRAMES - 2, 2)
-    assert summary["fidelity"]["mean_cosine"] > 0.9999
+    assert summary["fidelity"]["mean_cosine"] > 0.9999 and summary["fidelity"]["centred_mean_cosine"] > 0.999
+    assert summary["bytes_per_frame"] == 2 * 2 * 3 * (8 + 4) and "warning" not in summary
     facts = FeatureStore.open(out).facts
     assert (facts.grid, facts.patch_px, facts.channels, facts.scenes) == ((2, 3), 8, 8, ("a", "b"))
     assert facts.cameras == FrameIndex.open(inputs.index).facts.cameras
@@ -101,11 +108,12 @@ def test_threads_do_not_change_a_byte(inputs: Inputs, tmp_path: Path) -> None:
     assert files(alone) == files(threaded)
 
 
+@pytest.mark.parametrize("codec", ["int8", "pca3"])
 def test_resumed_run_is_byte_for_byte_the_undisturbed_one(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str
 ) -> None:
-    undisturbed, out = out_folder(tmp_path, "undisturbed"), out_folder(tmp_path)
-    run(CONFIG, inputs, undisturbed, Resources())
+    undisturbed, out, config = out_folder(tmp_path, "undisturbed"), out_folder(tmp_path), with_codec(codec)
+    run(config, inputs, undisturbed, Resources())
     original = extract_features.load_images
 
     def stopped(dataset: Any, frame: Any, **kwargs: Any) -> np.ndarray:
@@ -116,14 +124,80 @@ def test_resumed_run_is_byte_for_byte_the_undisturbed_one(
     with monkeypatch.context() as patch:
         patch.setattr(extract_features, "load_images", stopped)
         with pytest.raises(KeyboardInterrupt):
-            run(CONFIG, inputs, out, Resources(workers=1))
+            run(config, inputs, out, Resources(workers=1))
     assert has_scene(out, "a") and not has_scene(out, "b")
     written = (out / "features.zarr/a/codes/zarr.json").stat().st_mtime_ns
     with monkeypatch.context() as patch:
         patch.setattr(extract_features, "fit_sample", lambda *_: pytest.fail("the basis was fitted a second time"))
-        run(CONFIG, inputs, out, Resources())
+        run(config, inputs, out, Resources())
     assert (out / "features.zarr/a/codes/zarr.json").stat().st_mtime_ns == written
     assert files(out) == files(undisturbed)
+
+
+def test_killed_between_teacher_and_basis_fits_the_same_basis(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed, out, config = out_folder(tmp_path, "undisturbed"), out_folder(tmp_path), with_codec("pca3")
+    run(config, inputs, undisturbed, Resources())
+    with monkeypatch.context() as patch:
+        patch.setattr(extract_features, "write_basis", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(config, inputs, out, Resources())
+    assert (out / "teacher.safetensors").exists() and not (out / "basis.zarr").exists()
+    run(config, inputs, out, Resources())
+    assert files(out) == files(undisturbed)
+
+
+def test_basis_is_fitted_to_images_of_the_train_split(inputs: Inputs, tmp_path: Path) -> None:
+    config, out = with_codec("pca3"), out_folder(tmp_path)
+    run(config, inputs, out, Resources())
+    index = FrameIndex.open(inputs.index)
+    dataset = open_dataset(dataset_config(index.dataset), inputs.raw)
+    teacher = build_teacher(config.teacher)
+    teacher.load_state(extract_features.load_file(out / "teacher.safetensors"))
+    sample = extract_features.FitSample(dataset, fit_sample(index, config.fit_images), config.image_size_px)
+    rows = np.concatenate([teacher.encode(image[None]).reshape(-1, 8).numpy() for image in sample]).astype(float)
+    axes = np.linalg.svd(rows / np.linalg.norm(rows, axis=1, keepdims=True))[2][:3]
+    stored = FeatureStore.open(out).read("a", 0, 1).basis
+    np.testing.assert_allclose(np.abs((stored * axes).sum(axis=1)), 1, atol=1e-4)
+
+
+def test_too_few_directions_are_warned_of(inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = run(with_codec("pca1"), inputs, out_folder(tmp_path, "bad"), Resources())
+    assert bad["warning"].startswith("codec pca1 bends the teacher's features: cosine mean 0.")
+    assert bad["warning"].endswith("below 0.95; choose pca<D> with D above 1, or int8")
+    assert f"extract-features: warning: {bad['warning']}\n" in capsys.readouterr().err
+    good = run(with_codec("pca8"), inputs, out_folder(tmp_path, "good"), Resources())
+    assert "warning" not in good and "warning" not in capsys.readouterr().err
+    assert good["fidelity"]["p1_cosine"] > 0.999 and good["bytes_per_frame"] - bad["bytes_per_frame"] == 7 * 12
+
+
+@pytest.mark.parametrize(
+    ("assignment", "line"),
+    [
+        ("codec=pca9", "--set: codec pca9 of a teacher with 8 channels; choose pca<D> with D from 1 to 8, or int8"),
+        ("codec=pca0", "--set: codec: 'pca0' is not known; "),
+        ("codec=flaot16", "--set: codec: 'flaot16' is not known; did you mean 'float16'? known: float16, int8, "),
+        ("codec=8", "--set: codec: expected a valid string, got 8 (a number)"),
+    ],
+)
+def test_codec_that_cannot_be_is_told_before_work_starts(assignment: str, line: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        override(CONFIG, [assignment])
+    assert str(raised.value).startswith(line) and "\n" not in str(raised.value)
+    assert override(CONFIG, ["codec=pca8"]).codec == "pca8"
+
+
+def test_more_directions_than_a_network_has_channels(inputs: Inputs, tmp_path: Path) -> None:
+    config = Config(teacher=RANDOM_VIT, image_size_px=(28, 28), codec="pca33")
+    with pytest.raises(ConfigError, match=r"extract-features\.codec: codec pca33 of a teacher with 32 channels"):
+        run(config, inputs, out_folder(tmp_path), Resources())
+
+
+def test_estimate_knows_the_bytes_of_every_codec() -> None:
+    scale = Scale(num_scenes=1, num_frames=10, num_cameras=2, num_points=1, image_size_px=(16, 24))
+    found = {codec: estimate(with_codec(codec), scale).disk_bytes for codec in ("float16", "int8", "pca3")}
+    assert found == {"float16": 10 * 12 * 16, "int8": 10 * 12 * 12, "pca3": 10 * 12 * 7}
 
 
 def test_other_weights_under_the_same_name_do_not_mix(
