@@ -81,11 +81,13 @@ def validate(data: dict[str, Any], model: type[Model], where: object) -> Model:
         raise ConfigError("\n".join(f"{where}: {line}" for line in _merged(lines))) from None
 
 
-def override(config: Model, assignments: Iterable[str]) -> Model:
+def override(config: Model, assignments: Iterable[str], where: object = "--set") -> Model:
     """``config`` with ``a.b=c`` applied in order; values are YAML.
 
     An index picks from a list: ``downstream.0.ratio=0.1``.  Setting ``x.name`` to another member of its family starts
     from that member's defaults.
+
+    ``where`` begins the lines of mistakes.
 
     Raises:
         ConfigError: not of the form ``a.b=c``, an unknown field, or a value that does not fit.
@@ -94,37 +96,37 @@ def override(config: Model, assignments: Iterable[str]) -> Model:
     for text in assignments:
         path, equals, value = text.partition("=")
         if not equals or not path:
-            raise ConfigError(f"{text!r} is not of the form key.key=value", where="--set")
-        _assign(data, type(config), path.strip().split("."), parse_yaml(value, "--set"))
-    return validate(data, type(config), where="--set")
+            raise ConfigError(f"{text!r} is not of the form key.key=value", where=where)
+        _assign(data, type(config), path.strip().split("."), parse_yaml(value, where), where)
+    return validate(data, type(config), where=where)
 
 
-def _assign(data: Any, model: Any, keys: list[str], value: Any) -> None:
+def _assign(data: Any, model: Any, keys: list[str], value: Any, where: object) -> None:
     for position, key in enumerate(keys[:-1]):
         if isinstance(data, dict) and data.get(key) is None:
             data[key] = {}
-        item = _item(data, key, ".".join(keys[: position + 1]))
+        item = _item(data, key, ".".join(keys[: position + 1]), where)
         model, data = _annotation(model, key, data), item
     last = keys[-1]
     if isinstance(data, list):
-        _item(data, last, ".".join(keys))
+        _item(data, last, ".".join(keys), where)
         data[int(last)] = value
     elif isinstance(data, dict):
         if last == "name" and data.get("name") != value and _is_of_a_family(model, data):
             data.clear()
         data[last] = value
     else:
-        raise ConfigError(f"{'.'.join(keys[:-1])} is {_kind(data)} and has no {last!r}", where="--set")
+        raise ConfigError(f"{'.'.join(keys[:-1])} is {_kind(data)} and has no {last!r}", where=where)
 
 
-def _item(data: Any, key: str, name: str) -> Any:
+def _item(data: Any, key: str, name: str, where: object) -> Any:
     if isinstance(data, list):
         if not key.isdecimal() or int(key) >= len(data):
-            raise ConfigError(f"{name}: no such entry", where="--set", remedy=f"entries are 0 to {len(data) - 1}")
+            raise ConfigError(f"{name}: no such entry", where=where, remedy=f"entries are 0 to {len(data) - 1}")
         return data[int(key)]
     if isinstance(data, dict):
         return data[key]
-    raise ConfigError(f"{name}: {_kind(data)} has no fields", where="--set")
+    raise ConfigError(f"{name}: {_kind(data)} has no fields", where=where)
 
 
 def _refuse_twice(tree: yaml.Node, where: object) -> None:
