@@ -1,4 +1,5 @@
 import pytest
+from scipy import stats
 
 from lima_core.metrics.paired import critical_t, paired, sample_std
 
@@ -16,6 +17,13 @@ def test_against_numbers_worked_by_hand() -> None:
     assert found.std == pytest.approx(0.01)
     assert found.interval == pytest.approx((0.005159, 0.054841), abs=1e-6)
     assert found.p_value == pytest.approx(0.035098, abs=1e-6)
+
+
+def test_as_scipys_paired_t_test() -> None:
+    ours, theirs = {s: 0.1 * s**1.5 for s in range(7)}, {s: 0.31 + 0.05 * s for s in range(7)}
+    found, test = paired(ours, theirs), stats.ttest_rel(list(ours.values()), list(theirs.values()))
+    assert found.p_value == pytest.approx(test.pvalue)
+    assert found.interval == pytest.approx(tuple(test.confidence_interval(0.95)))
 
 
 def test_the_spread_of_the_seeds_themselves_does_not_count() -> None:
