@@ -100,7 +100,7 @@ def _on_one_thread(work: Callable[[Part], Result], part: Part) -> Result:
 
 def _in_worker(work: Callable[[Part], Result], part: Part) -> Result | UserError | OSError:
     """The result, or an error of user or disk as a value: Dask would wrap it into traceback text."""
-    _die_with_parent()
+    die_with_parent()
     try:
         return _on_one_thread(work, part)
     except (UserError, OSError) as error:
@@ -108,7 +108,7 @@ def _in_worker(work: Callable[[Part], Result], part: Part) -> Result | UserError
 
 
 @cache
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ends this worker when the run that started it is killed, so that it never writes beside the run's successor."""
     parent = multiprocessing.parent_process()
 

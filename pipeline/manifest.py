@@ -117,6 +117,7 @@ def provenance(resources: Resources) -> dict[str, Any]:
     code = _checkout(Path(__file__).parent)
     versions = {name: version for name in PACKAGES if (version := package_version(name))}
     hardware = {"cpu": cpu_name(), "num_cores": os.cpu_count(), "gpu": gpu_name(resources.device)}
+    hardware |= {"num_threads": num_threads()}
     software = {"python": platform.python_version(), "packages": versions}
     return {**code, **software, **hardware, "resources": asdict(resources), "command": _command()}
 
@@ -144,6 +145,12 @@ def gpu_name(device: str) -> str | None:
     import torch
 
     return torch.cuda.get_device_name(device)
+
+
+def num_threads() -> int | None:
+    """Threads of torch, which may change the last bit of a sum; None where the stage did without torch."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else None
 
 
 def _checkout(folder: Path) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def run(
         work.mkdir(parents=True, exist_ok=True)
         steps = plan(targets, work)
         for number, step in enumerate(steps, start=1):
-            _do(step, work, resources, wait, _numbered(say, number, len(steps)))
+            do(step, work, resources, wait, numbered(say, number, len(steps)))
     return [target.path(work) for target in targets]
 
 
@@ -53,7 +53,8 @@ def highlights(summary: dict[str, Any], most: int = 5) -> str:
     return " ".join(shown)
 
 
-def _do(step: Step, work: Path, resources: Resources, wait: bool, say: Say) -> None:
+def do(step: Step, work: Path, resources: Resources, wait: bool, say: Say) -> None:
+    """Builds the artifact of one step, whose inputs must be there; nothing when it is there itself."""
     node, path = step.node, step.node.path(work)
     if step.state == "cached":
         say(f"cached    {path.name}")
@@ -112,7 +113,8 @@ def _names(paths: dict[str, Any]) -> dict[str, Any]:
     return {field: _names(path) if isinstance(path, dict) else path.name for field, path in paths.items()}
 
 
-def _numbered(say: Say, number: int, total: int) -> Say:
+def numbered(say: Say, number: int, total: int) -> Say:
+    """``say`` with ``[3/17]`` before its lines."""
     return lambda line: say(f"[{number}/{total}] {line}")
 
 

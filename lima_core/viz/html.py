@@ -92,9 +92,10 @@ def data_uri(image: Image.Image, photo: bool) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def drawings(svg: Iterable[str], caption: str) -> str:
-    """Drawings beside each other, three in a row of a wide window, with one caption below."""
-    return f'<figure><div class="pictures c3">{"".join(svg)}</div><figcaption>{escape(caption)}</figcaption></figure>\n'
+def drawings(svg: Iterable[str], caption: str, columns: int = 3) -> str:
+    """Drawings beside each other, ``columns`` in a row of a wide window, with one caption below."""
+    row = f'<div class="pictures c{columns}">{"".join(svg)}</div>'
+    return f"<figure>{row}<figcaption>{escape(caption)}</figcaption></figure>\n"
 
 
 def pictures(named: Sequence[tuple[str, Image.Image, bool]], columns: int) -> str:
