@@ -146,6 +146,25 @@ def show_command(
     print(manifest_text(path, manifest.read(path)))
 
 
+@app.command("viz")
+def viz_command(
+    kind: Annotated[str, typer.Argument(help="similarity, features, coverage, errors or rerun (needs rerun-sdk).")],
+    config: ConfigArgument = None,
+    overrides: Set = None,
+    work: Work = Path("work"),
+    frame: Annotated[str | None, typer.Option(help="Token of the frame; default: one is chosen.")] = None,
+    scene: Annotated[str | None, typer.Option(help="Name of the scene to choose from, or to record.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File; default: WORK/figures/KIND-TOKEN.png (.rrd).")] = None,
+) -> None:
+    """Draw a figure from the artifacts of an experiment; build nothing."""
+    from pipeline.shorthands import flags
+    from pipeline.viz import Wish, draw
+
+    _set_threads()
+    wish = Wish(kind, frame, scene, out)
+    print(draw(wish, _nodes(_flow(), config, overrides or []), work, flags(config, overrides or [], work), _say))
+
+
 @app.command("doctor")
 def doctor_command(work: Work = Path("work")) -> None:
     """Say what this machine has, what is missing, and how to get it."""

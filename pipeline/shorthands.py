@@ -1,7 +1,9 @@
 """The command line's short flags as assignments to config fields, so that there is one way to change a config."""
 
 import json
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from lima_core.errors import ConfigError
 
@@ -35,6 +37,14 @@ def assignments(
         run = {key: value for key, value in wanted.items() if value is not None}
         found.append(f"downstream={json.dumps([run])}")
     return found
+
+
+def flags(config: Path | None, overrides: Sequence[str], work: Path) -> str:
+    """The flags of a command on the same experiment, to be repeated in a message; starts with a space or is empty."""
+    words = ["--config", str(config)] if config else []
+    words += [word for override in overrides for word in ("--set", override)]
+    words += ["--work", str(work)] if work != Path("work") else []
+    return f" {shlex.join(words)}" if words else ""
 
 
 def _refuse_elsewhere(stage: str | None, given: Sequence[str]) -> None:

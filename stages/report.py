@@ -17,35 +17,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from lima_core.datasets import dataset_config, open_dataset
-from lima_core.datasets.adapter import Dataset
-from lima_core.geometry.camera import project
-from lima_core.memory.pooling import pool, to_references
 from lima_core.memory.quality import Quality
+from lima_core.methods.student import load_student
 from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
-from lima_core.stores.memory_bank import FrameBank, MemoryBank
-from lima_core.stores.predictions import Predictions
+from lima_core.stores.memory_bank import MemoryBank
 from lima_core.stores.scores import concat_scores
 from lima_core.training.checkpoint import read_meta
 from lima_core.types import Config as BaseConfig
 from lima_core.types import Frame, Resources
 from lima_core.viz import html, provenance, scores
-from lima_core.viz.bev import fit_view
-from lima_core.viz.choose import forward_of, predicted_frame, taught_frame
-from lima_core.viz.pca import PcaColours, fit_pca
-from lima_core.viz.predicted import scan_pictures
+from lima_core.viz.choose import taught_frame
+from lima_core.viz.coverage import coverage_sheet
+from lima_core.viz.features import features_sheet
+from lima_core.viz.predicted import error_maps
 from lima_core.viz.quality import quality_by_window
-from lima_core.viz.taught import TaughtFrame, frame_pictures
+from lima_core.viz.sheet import draw_sheet
+from lima_core.viz.shown import ShownFrame, Sources
+from lima_core.viz.similarity import find_queries, similarity_sheet
+from lima_core.viz.taught import frame_pictures
 from lima_core.viz.trainings import Training, curve_drawings, shown_pair
 from lima_core.whole import appears_whole
 
-VERSION = 1
+VERSION = 2
 FILE = "report.html"
-BEV_PX = 640
 
 
 class Config(BaseConfig):
@@ -54,9 +50,9 @@ class Config(BaseConfig):
     title: str = ""
     """Empty: made from the data set's name."""
     frame: str | None = None
-    """Token of the frame whose memory is shown; null: the middle frame of the first scene with taught points."""
+    """Token of the frame whose memory and features are shown; null: the middle one of the first taught scene."""
     scan: str | None = None
-    """Token of the scan whose predictions are shown; null: the middle one of the first labelled validation scene."""
+    """Token of the only scan whose errors are shown; null: three of the labelled validation split."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +80,25 @@ class Inputs:
 class Opened:
     """The inputs, opened."""
 
-    index: FrameIndex
-    dataset: Dataset
-    store: FeatureStore | None
-    bank: MemoryBank | None
+    sources: Sources
     scores: list
     comparisons: list[scores.Comparison]
     inputs: Inputs
+
+    @property
+    def index(self) -> FrameIndex:
+        """All frames."""
+        return self.sources.index
+
+    @property
+    def store(self) -> FeatureStore | None:
+        """The teacher's features."""
+        return self.sources.store
+
+    @property
+    def bank(self) -> MemoryBank | None:
+        """What teaches which points."""
+        return self.sources.bank
 
 
 def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
@@ -100,7 +108,8 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         ConfigError: the config names a frame that does not exist.
         StoreError: an artifact that cannot be read.
     """
-    opened = open_inputs(inputs)
+    opened = open_inputs(inputs, resources)
+    shown = frame_to_show(config, opened)
     title = page_title(config, opened)
     trainings = [Training.open(path) for path in (inputs.finetunes or {}).values()]
     body = [
@@ -108,8 +117,9 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         results(opened),
         curves(opened, trainings),
         bank_quality(opened),
-        memory_frame(config, opened),
-        predicted_scan(config, opened, trainings),
+        memory_frame(opened, shown),
+        learned(opened, shown),
+        predicted_scans(config, opened, trainings),
         origins(inputs),
     ]
     text = html.page(title, body)
@@ -119,19 +129,29 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     return {"reading": said, "page": FILE, "page_bytes": len(text.encode())}
 
 
-def open_inputs(inputs: Inputs) -> Opened:
-    """Opens what is there."""
+def open_inputs(inputs: Inputs, resources: Resources) -> Opened:
+    """Opens what is there; of several students the first is shown."""
     index = FrameIndex.open(inputs.index)
     found = concat_scores((inputs.evaluations or {}).values())
-    return Opened(
+    students = list((inputs.distills or {}).values())
+    sources = Sources(
         index=index,
         dataset=open_dataset(dataset_config(index.dataset), inputs.raw),
         store=FeatureStore.open(inputs.extract_features) if inputs.extract_features else None,
         bank=MemoryBank.open(inputs.build_memory) if inputs.build_memory else None,
-        scores=found,
-        comparisons=scores.compare(found),
-        inputs=inputs,
+        student=load_student(students[0], resources.engine, resources.device) if students else None,
     )
+    return Opened(sources, found, scores.compare(found), inputs)
+
+
+def frame_to_show(config: Config, opened: Opened) -> ShownFrame | None:
+    """The frame whose memory and features are shown; None where nothing is taught.
+
+    Raises:
+        ConfigError: the config names a frame that does not exist or is not in the bank.
+    """
+    frame = taught_frame(config.frame, opened.index, opened.bank) if opened.bank else None
+    return ShownFrame(opened.sources, frame) if frame else None
 
 
 def page_title(config: Config, opened: Opened) -> str:
@@ -226,74 +246,45 @@ def _folder_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and "logs" not in file.parts)
 
 
-def memory_frame(config: Config, opened: Opened) -> str:
-    """One frame of the bank: its images with their points, and what teaches the scan from above."""
+def memory_frame(opened: Opened, shown: ShownFrame | None) -> str:
+    """One frame of the bank: its points in the camera that looks ahead, and what a longer window teaches."""
     title = "One frame and its memory"
-    frame = taught_frame(config.frame, opened.index, opened.bank) if opened.bank else None
-    if frame is None:
+    if shown is None:
         return html.section(title, html.note("There is no frame to show: no bank with a taught point was given."))
-    points = opened.dataset.load_points(frame)
-    bank = opened.bank.frame(frame.scene, frame.index)
-    colours = feature_colours(opened, frame)
-    shown = TaughtFrame(
-        points=points,
-        cameras=opened.index.facts.cameras,
-        images=tuple(camera and opened.dataset.load_image(camera) for camera in frame.cameras),
-        projection=project(frame, points[:, :3]),
-        bank=bank,
-        window=opened.bank.frames,
-        patches=colours and colours(_patches(opened, frame, frame.index)[0]),
-        targets=colours and target_colours(opened, frame, bank, colours),
-    )
-    pictures = frame_pictures(shown, fit_view(points, BEV_PX, forward_of(frame)))
-    missing = "" if colours else html.note("The teacher's features are not shown: none were given for this scene.")
-    return html.section(title, html.note(_named(frame)), *pictures, missing)
+    drawn = html.pictures([("", draw_sheet(coverage_sheet(shown)), False)], 1)
+    return html.section(title, html.note(_named(shown.frame)), *frame_pictures(shown), drawn)
+
+
+def learned(opened: Opened, shown: ShownFrame | None) -> str:
+    """The same frame: features of teacher, bank and student, and the paper's figure of cosine similarity."""
+    title = "What the student has learned"
+    if shown is None or opened.sources.student is None:
+        missing = "no frame of a bank" if shown is None else "no distilled student"
+        return html.section(title, html.note(f"There are no pictures of features: {missing} was given."))
+    if not shown.has_features:
+        return html.section(title, html.note("There are no pictures of features: none were given for this scene."))
+    sheets = [features_sheet(shown)]
+    queries = find_queries(shown)
+    sheets += [similarity_sheet(shown, queries)] if queries else []
+    drawn = html.pictures([("", draw_sheet(sheet), True) for sheet in sheets], 1)
+    missing = "" if queries else html.note("There is no picture of similarities: no taught point is seen well enough.")
+    return html.section(title, drawn, missing)
 
 
 def _named(frame: Frame) -> str:
     return f"Scene {frame.scene}, frame {frame.index} of the {frame.split} split, token {frame.token}."
 
 
-def feature_colours(opened: Opened, frame: Frame) -> PcaColours | None:
-    """Colours of the teacher's features, fitted to this frame's images."""
-    if opened.store is None or frame.scene not in opened.store.scenes():
-        return None
-    seen = _patches(opened, frame, frame.index)[0, [camera is not None for camera in frame.cameras]]
-    return fit_pca(seen) if seen.size else None
-
-
-def _patches(opened: Opened, frame: Frame, first: int) -> np.ndarray:
-    """(F, cameras, h, w, C) float32 features of the frames from ``first`` to this one."""
-    facts = opened.store.facts
-    table = opened.store.read(frame.scene, first, frame.index + 1).table().numpy()
-    return table.reshape(-1, len(facts.cameras), *facts.grid, facts.channels)
-
-
-def target_colours(opened: Opened, frame: Frame, bank: FrameBank, colours: PcaColours) -> np.ndarray:
-    """(T, 3) uint8 colours of the bank's targets, pooled as in training."""
-    facts, oldest = opened.store.facts, max(0, frame.index - opened.bank.frames + 1)
-    references = to_references([bank], [frame.index + 1 - oldest], len(facts.cameras))
-    table = torch.from_numpy(_patches(opened, frame, oldest).reshape(-1, facts.channels))
-    return colours(pool(table, references, facts.grid, facts.patch_px).numpy())
-
-
-def predicted_scan(config: Config, opened: Opened, trainings: Sequence[Training]) -> str:
-    """One scan from above: truth, both predictions, and where they differ."""
-    title = "One scan and its predictions"
+def predicted_scans(config: Config, opened: Opened, trainings: Sequence[Training]) -> str:
+    """Scans from above: truth, and where each start of the same training is wrong."""
+    title = "Where predictions are wrong"
     chosen = shown_pair(trainings)
     if not chosen:
         return html.section(title, html.note("There are no predictions: no downstream training was given."))
-    runs = {training.start: Predictions.open(training.path / "predictions") for training in chosen}
-    first = next(iter(runs.values()))
-    frame = predicted_frame(config.scan, opened.index, first)
-    if frame is None:
-        return html.section(title, html.note("There is no scan to show: no validation frame has a prediction."))
-    points = opened.dataset.load_points(frame)
-    labels = opened.dataset.load_labels(frame) if frame.labels else None
-    predicted = {name: run.read(frame.token) for name, run in runs.items()}
-    view = fit_view(points, BEV_PX, forward_of(frame))
-    said = f"{_named(frame)} Predicted by: {chosen[0].title}, seed {chosen[0].facts['seed']}."
-    return html.section(title, html.note(said), scan_pictures(points, labels, predicted, first.classes, view))
+    found = error_maps(opened.sources, chosen, config.scan)
+    if found is None:
+        return html.section(title, html.note("There are no error maps: no labelled validation frame has a prediction."))
+    return html.section(title, html.pictures([("", draw_sheet(found[0]), False)], 1))
 
 
 def origins(inputs: Inputs) -> str:

@@ -7,9 +7,9 @@ from PIL import Image, ImageDraw
 
 from lima_core.viz.raster import splat
 
-BACKGROUND = (15, 17, 21)
-RING = (52, 56, 64)
-EGO = (235, 238, 243)
+BACKGROUND = (255, 255, 255)
+RING = (226, 229, 234)
+EGO = (20, 22, 27)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,16 @@ import numpy as np
 
 from lima_core.types import IGNORE
 
-UNLABELLED = (72, 76, 84)
+UNLABELLED = (222, 226, 231)
 """Points whose class is not known."""
 
-TAUGHT_NOW, TAUGHT_BY_PAST, NOT_TAUGHT = (86, 180, 233), (240, 160, 30), (98, 102, 110)
+TAUGHT_NOW, TAUGHT_BY_PAST, NOT_TAUGHT = (0, 114, 178), (230, 120, 0), (190, 195, 202)
 """By the current frame; only by earlier frames; by nothing. The first two are told apart with any colour vision."""
 
-BOTH_RIGHT, GAINED, LOST, BOTH_WRONG = (92, 97, 106), (60, 170, 255), (255, 150, 40), (205, 75, 110)
+RIGHT, WRONG = (176, 181, 188), (214, 30, 35)
+"""A prediction against the truth."""
+
+BOTH_RIGHT, GAINED, LOST, BOTH_WRONG = (200, 204, 210), (0, 114, 178), (230, 120, 0), (88, 58, 78)
 """Two predictions against the truth: both right; only the first; only the second; none."""
 
 _NUSCENES = {
@@ -34,8 +37,12 @@ _NUSCENES = {
     "terrain": (112, 180, 60),
     "manmade": (222, 184, 135),
     "vegetation": (0, 175, 0),
+    "road": (0, 190, 178),
+    "building": (212, 172, 122),
 }
-"""After nuscenes-devkit ``color_map.py``; pedestrian, traffic_cone, sidewalk and two more are lighter, for black."""
+"""After nuscenes-devkit ``color_map.py``; pedestrian, traffic_cone, sidewalk and two more are lighter, for images.
+
+Road and building of other data sets look almost like driveable_surface and manmade, of which they are parts."""
 
 
 def class_colours(classes: Sequence[str]) -> np.ndarray:
@@ -65,6 +72,12 @@ def source_colours(youngest_age: np.ndarray) -> np.ndarray:
     """(N, 3) uint8 of (N,) ages of what teaches each point: 0 the current frame, more the past, -1 nothing."""
     table = np.array([NOT_TAUGHT, TAUGHT_NOW, TAUGHT_BY_PAST], np.uint8)
     return table[np.clip(youngest_age.astype(np.int64) + 1, 0, 2)]
+
+
+def error_colours(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(N, 3) uint8: right or wrong; points without truth are as unlabelled ones."""
+    table = np.array([WRONG, RIGHT, UNLABELLED], np.uint8)
+    return table[np.where(truth == IGNORE, 2, predicted == truth)]
 
 
 def comparison_colours(first: np.ndarray, second: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -38,8 +38,12 @@ def smaller(image: np.ndarray, width_px: int) -> Image.Image:
 
 def dimmed(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8, darker and greyer, so that the colours of points stand out."""
-    grey = image.mean(axis=2, keepdims=True)
-    return ((grey + DIM * (image - grey)) * DIM).astype(np.uint8)
+    return ((grey(image) + DIM * (image - grey(image))) * DIM).astype(np.uint8)
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """(H, W, 1) float64 brightness of (H, W, 3)."""
+    return image.mean(axis=2, keepdims=True)
 
 
 def front_camera(names: Sequence[str]) -> int:
