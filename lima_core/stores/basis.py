@@ -1,8 +1,8 @@
 """The basis of codec ``pca<D>``: one for the whole store, fitted to a streamed sample of tokens, at ``basis.zarr``.
 
 What is taught is the direction of a feature, so every token of the sample counts with length 1: the D directions are
-those that keep most of the squared cosine between a token and its projection. No mean is taken off: it is worth less
-than one more direction (0.0001 of cosine at D = 64), and without it lengths, zeros and weighted means survive the
+those that keep most of the squared cosine between a token and its projection. No mean is taken off: it is worth about
+as much as one more direction (0.0001 of cosine at D = 64), and without it lengths, zeros and weighted means survive the
 projection, so that pooling may be done on coefficients. The sample leaves one (C, C) matrix in memory.
 """
 
