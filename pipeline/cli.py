@@ -12,7 +12,10 @@ import typer
 from lima_core.errors import ConfigError, StoreError, UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from lima_core.cost import Cost
+    from pipeline.ablation import Study
     from pipeline.node import Node
+    from pipeline.planning import Step
 
 DEMO = Path(__file__).parent / "demo.yaml"
 NO_CONFIG = "no config given: using the synthetic world (configs/demo.yaml)"
@@ -120,6 +123,44 @@ def report_command(
     targets = _targets(_nodes(_flow(), config, overrides or []), "report")
     _build(targets, work, device, engine, workers, wait)
     _print_report(targets, work)
+
+
+@app.command("ablate")
+def ablate_command(
+    config: Annotated[Path, typer.Argument(help="An ablation, a YAML file: see configs/ablation.yaml.")],
+    overrides: Set = None,
+    work: Work = Path("work"),
+    device: Device = "auto",
+    engine: Engine = "auto",
+    workers: Workers = None,
+    wait: Wait = False,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be repeated.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Artifacts at a time. Default: the cores, as memory allows; GPU: 1.")
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Say what would be built and shared; build nothing.")
+    ] = False,
+) -> None:
+    """Train and score all arms of an ablation over several seeds, and compare them with the reference."""
+    from pipeline.disk import told_in_one_line
+
+    # One thread a job: then the number of jobs changes no bit, and small networks are no slower.
+    _set_threads(None if jobs == 1 else 1)
+    from pipeline import ablation
+    from pipeline.estimate import estimates, plan_text
+    from pipeline.planning import plan
+    from stages import ablation as stage
+
+    study = ablation.study(_flow(), stage, config, overrides or [], seed)
+    print(ablation.sharing_text(study), flush=True)
+    with told_in_one_line(work):
+        steps = plan(study.targets, work)
+        costs = estimates(steps, work)
+    if plan_only:
+        print(plan_text(steps, costs, work, study.arms_of()))
+        return
+    _ablate(study, steps, costs, work, (device, engine, workers), jobs, wait)
 
 
 @app.command("plan")
@@ -247,6 +288,42 @@ def _build(targets: "Sequence[Node]", work: Path, device: str, engine: str, work
         raise typer.Exit(INTERRUPTED) from None
 
 
+def _ablate(
+    study: "Study",
+    steps: "Sequence[Step]",
+    costs: "Sequence[Cost | None]",
+    work: Path,
+    wanted: tuple[str, str, int | None],
+    jobs: int | None,
+    wait: bool,
+) -> None:
+    """Builds the steps; prints the table after every seed that is complete, and where the page is."""
+    from pipeline import jobs as side_by_side
+    from pipeline.ablation_text import Progress, result_text
+    from pipeline.hardware import default_jobs, resources
+
+    whole = resources(*wanted)
+    jobs = jobs or default_jobs(whole.device, [cost.memory_bytes for cost in costs if cost and cost.memory_bytes])
+    _say(f"{jobs} artifact{'s' * (jobs != 1)} at a time, {os.environ.get('OMP_NUM_THREADS')} threads each")
+    progress = Progress(study, work, _say)
+    try:
+        side_by_side.run(
+            steps,
+            work,
+            side_by_side.share(whole, jobs),
+            jobs,
+            wait=wait,
+            say=_say,
+            after=progress.finished,
+            marks=study.arms_of(),
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    _say(result_text(study, study.seeds, work))
+    page = study.result(study.seeds).path(work)
+    _say(f"numbers: {page / 'ablation.parquet'}\nmarkdown: {page / 'ablation.md'}\npage: {page / 'ablation.html'}")
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -288,9 +365,9 @@ def _find_artifact(text: str, work: Path) -> Path:
     return max(matching, key=lambda item: item[1].created)[0]
 
 
-def _set_threads() -> None:
-    """As many threads as cores, set before torch and NumPy are loaded; what the user has set stays."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+def _set_threads(threads: int | None = None) -> None:
+    """As many threads as cores, or ``threads``, set before torch and NumPy are loaded; what the user has set stays."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads or len(os.sched_getaffinity(0))))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Disk, memory and time of a plan, before anything starts: asked of the stages, scaled by what they took before."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,10 +41,20 @@ def total(costs: Iterable[Cost | None]) -> Cost:
     )
 
 
-def plan_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path) -> str:
-    """A table of what will happen, and a line of what it takes altogether."""
+def plan_text(
+    steps: Sequence[Step], costs: Sequence[Cost | None], work: Path, arms: Mapping[str, str] | None = None
+) -> str:
+    """A table of what will happen, and a line of what it takes altogether.
+
+    ``arms``, by fingerprint, stand in place of the reasons: what an arm changes is known.
+    """
     rows = [
-        [step.node.path(work).name, step.state, *_cells(step, cost), step.reason]
+        [
+            step.node.path(work).name,
+            step.state,
+            *_cells(step, cost),
+            step.reason if arms is None else arms.get(step.node.fingerprint, "all"),
+        ]
         for step, cost in zip(steps, costs, strict=True)
     ]
     waiting = [cost for step, cost in zip(steps, costs, strict=True) if step.state != "cached"]
@@ -54,7 +64,8 @@ def plan_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path) -
     )
     rest = f"; {unknown} of them not counted, their cost is not known yet" if unknown else ""
     last = f"{len(waiting)} of {len(steps)} to build: {takes}, {duration(whole.seconds)}{rest}"
-    return table(["artifact", "state", "disk", "memory", "time", "reason"], rows) + "\n" + last
+    why = "reason" if arms is None else "arm"
+    return table(["artifact", "state", "disk", "memory", "time", why], rows) + "\n" + last
 
 
 def _cells(step: Step, cost: Cost | None) -> list[str]:

@@ -1,6 +1,9 @@
 """Which device and engine a run uses, resolved once, before any stage starts."""
 
 import os
+from collections.abc import Sequence
+
+import psutil
 
 from lima_core.errors import ConfigError, did_you_mean
 from lima_core.types import Resources
@@ -12,6 +15,14 @@ MAX_DEFAULT_WORKERS = 8
 def num_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def default_jobs(device: str, memory_bytes: Sequence[int]) -> int:
+    """Artifacts that may be built side by side: one per core, as free memory allows for the largest; on a GPU one."""
+    if device != "cpu":
+        return 1
+    fitting = psutil.virtual_memory().available // max(memory_bytes, default=1)
+    return max(1, min(num_cores(), MAX_DEFAULT_WORKERS, fitting))
 
 
 def resources(device: str, engine: str, workers: int | None) -> Resources:
