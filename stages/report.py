@@ -33,7 +33,7 @@ from lima_core.viz.coverage import coverage_sheet
 from lima_core.viz.features import features_sheet
 from lima_core.viz.predicted import error_maps
 from lima_core.viz.quality import quality_by_window
-from lima_core.viz.sheet import draw_sheet
+from lima_core.viz.sheet import Sheet, draw_sheet
 from lima_core.viz.shown import ShownFrame, Sources
 from lima_core.viz.similarity import find_queries, similarity_sheet
 from lima_core.viz.taught import frame_pictures
@@ -251,7 +251,7 @@ def memory_frame(opened: Opened, shown: ShownFrame | None) -> str:
     title = "One frame and its memory"
     if shown is None:
         return html.section(title, html.note("There is no frame to show: no bank with a taught point was given."))
-    drawn = html.pictures([("", draw_sheet(coverage_sheet(shown)), False)], 1)
+    drawn = sheets_html([("coverage", coverage_sheet(shown))], photo=False)
     return html.section(title, html.note(_named(shown.frame)), *frame_pictures(shown), drawn)
 
 
@@ -263,12 +263,21 @@ def learned(opened: Opened, shown: ShownFrame | None) -> str:
         return html.section(title, html.note(f"There are no pictures of features: {missing} was given."))
     if not shown.has_features:
         return html.section(title, html.note("There are no pictures of features: none were given for this scene."))
-    sheets = [features_sheet(shown)]
+    sheets = [("features", features_sheet(shown))]
     queries = find_queries(shown)
-    sheets += [similarity_sheet(shown, queries)] if queries else []
-    drawn = html.pictures([("", draw_sheet(sheet), True) for sheet in sheets], 1)
+    sheets += [("similarity", similarity_sheet(shown, queries))] if queries else []
+    drawn = sheets_html(sheets, photo=True)
     missing = "" if queries else html.note("There is no picture of similarities: no taught point is seen well enough.")
     return html.section(title, drawn, missing)
+
+
+def sheets_html(sheets: Sequence[tuple[str, Sheet]], photo: bool) -> str:
+    """Figures below each other; the caption says how to draw them for other frames."""
+    named = [
+        (f"{sheet.title}. The same for other frames: lima viz {kind}.", draw_sheet(sheet), photo)
+        for kind, sheet in sheets
+    ]
+    return html.pictures(named, 1)
 
 
 def _named(frame: Frame) -> str:
@@ -284,7 +293,9 @@ def predicted_scans(config: Config, opened: Opened, trainings: Sequence[Training
     found = error_maps(opened.sources, chosen, config.scan)
     if found is None:
         return html.section(title, html.note("There are no error maps: no labelled validation frame has a prediction."))
-    return html.section(title, html.pictures([("", draw_sheet(found[0]), False)], 1))
+    sheet, frames = found
+    said = html.note(" ".join(_named(frame) for frame in frames))
+    return html.section(title, said, sheets_html([("errors", sheet)], photo=False))
 
 
 def origins(inputs: Inputs) -> str:

@@ -15,6 +15,9 @@ MIN_RADIUS = 0.012
 NEIGHBOURS, NEIGHBOURHOOD = 5, 0.02
 """A query has so many points of its class within this share of the image width: no stray point is asked."""
 
+CELL = 0.05
+"""Edge of the cells in which places without points are looked for, as a share of the image width."""
+
 
 @dataclass(frozen=True)
 class Query:
@@ -48,7 +51,7 @@ def class_queries(labels: np.ndarray, classes: Sequence[str], seen: Seen, count:
 
     Each in the front camera if its class is large enough there, else in the camera in which it is largest. Of the
     points of the class the one in the middle of its largest object is chosen: farthest from all points of other
-    classes and from the border of the image.
+    classes, from places without points (the sky) and from the border of the image.
     """
     queries = []
     for number in _order(labels, classes, seen):
@@ -77,11 +80,22 @@ def _innermost(of_class: np.ndarray, camera: int, seen: Seen) -> tuple[float, in
         return 0.0, -1
     at_px = uv_px[asked]
     near_px = cKDTree(uv_px[mine]).query(at_px, k=NEIGHBOURS)[0][:, -1]
-    other_px = cKDTree(uv_px[~mine]).query(at_px)[0] if not mine.all() else np.full(len(asked), np.inf)
+    others = np.concatenate([uv_px[~mine], empty_places(uv_px, (width_px, height_px))])
+    other_px = cKDTree(others).query(at_px)[0] if len(others) else np.full(len(asked), np.inf)
     border_px = np.minimum(at_px, (width_px, height_px) - at_px).min(axis=1)
     free_px = np.where(near_px <= NEIGHBOURHOOD * width_px, np.minimum(other_px, border_px), 0.0)
     best = int(free_px.argmax())
     return float(free_px[best] / width_px), int(there[asked[best]])
+
+
+def empty_places(uv_px: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
+    """(E, 2) centres of the cells of an image in which there is no point: the sky, where no object is."""
+    cell_px = CELL * size_px[0]
+    shape = (int(np.ceil(size_px[1] / cell_px)), int(np.ceil(size_px[0] / cell_px)))
+    column, row = np.floor(uv_px / cell_px).astype(np.int64).T
+    count = np.bincount(np.ravel_multi_index((row, column), shape, mode="clip"), minlength=shape[0] * shape[1])
+    rows, columns = np.nonzero(count.reshape(shape) == 0)
+    return (np.stack([columns, rows], axis=1) + 0.5) * cell_px
 
 
 def spread_queries(xyz: np.ndarray, seen: Seen, count: int) -> list[Query]:

@@ -31,7 +31,7 @@ LOWEST = 0.02
 
 
 def find_queries(shown: ShownFrame, count: int = COUNT) -> list[Query]:
-    """By class where the frame has labels, else by position; none where no taught point is seen."""
+    """By class where labels tell one that is large enough, else by position; none where no taught point is seen."""
     if shown.ahead is None:
         return []
     seen = Seen(
@@ -41,9 +41,9 @@ def find_queries(shown: ShownFrame, count: int = COUNT) -> list[Query]:
         size_px=[(camera.width_px, camera.height_px) if camera else (1, 1) for camera in shown.frame.cameras],
         front=shown.ahead,
     )
-    if shown.labels is None:
-        return spread_queries(shown.points[:, :3], seen, count)
-    return class_queries(shown.labels, shown.sources.index.facts.classes, seen, count)
+    classes = shown.sources.index.facts.classes
+    by_class = class_queries(shown.labels, classes, seen, count) if shown.labels is not None else []
+    return by_class or spread_queries(shown.points[:, :3], seen, count)
 
 
 @dataclass(frozen=True)
