@@ -41,10 +41,10 @@ class Ablation(Config):
     @model_validator(mode="after")
     def _is_sound(self) -> "Ablation":
         names = [*self.arms, *(name for name, _ in combinations(self.grid))]
-        if not names:
-            raise ConfigError("there is no arm", remedy="write arms: or grid:")
         if empty := [field for field, values in self.grid.items() if not values]:
             raise ConfigError(f"grid.{empty[0]}: no value", remedy="list the values to try")
+        if not names:
+            raise ConfigError("there is no arm", remedy="write arms: or grid:")
         if wrong := [name for name in names if not name.strip() or "\n" in name or name.startswith(RANDOM)]:
             raise ConfigError(f"an arm cannot be called {wrong[0]!r}", remedy=f"{RANDOM!r} and empty names are taken")
         for values, what in ((names, "arm"), (self.seeds, "seed")):
@@ -167,8 +167,9 @@ def study(
         DataError: no recordings.
     """
     ablation = load(path)
-    if chosen := set(seeds or ()) - set(ablation.seeds):
-        raise ConfigError(f"{min(chosen)} is no seed of this ablation", where="--seed", remedy=f"has {ablation.seeds}")
+    if unknown := set(seeds or ()) - set(ablation.seeds):
+        remedy = f"it has {', '.join(map(str, ablation.seeds))}"
+        raise ConfigError(f"{min(unknown)} is no seed of this ablation", where="--seed", remedy=remedy)
     chosen = [seed for seed in ablation.seeds if not seeds or seed in seeds]
     _refuse_seeds(overrides, "--set")
     base = configs.load(path.parent / ablation.experiment, flow.Experiment, overrides)

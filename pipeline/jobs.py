@@ -27,8 +27,12 @@ from pipeline.planning import Step
 from pipeline.runner import Say, do, numbered
 
 LOGS = ".logs"
-SLOW_IMPORTS = ("torch._dynamo", "nuscenes.eval.lidarseg.evaluate")
-"""What torch's optimisers and the official evaluator import when first used: seconds of every process."""
+SLOW_IMPORTS = {
+    "distill": ["torch._dynamo"],
+    "finetune": ["torch._dynamo"],
+    "evaluate": ["nuscenes.eval.lidarseg.evaluate"],
+}
+"""By stage, what torch's optimisers and the official evaluator import when first used: seconds of every process."""
 PATIENCE_S = 30.0
 """How long a process that was asked to stop may take to keep what it has."""
 
@@ -95,8 +99,10 @@ def _run_beside(
 ) -> None:
     """The scheduler: starts whatever is ready while there is room, then waits for a line or an end."""
     context = get_context("forkserver")
-    # Imported once in the server, which forks from a state without threads; a module that is not found is left out.
-    context.set_forkserver_preload(sorted({step.node.stage.__name__ for step in steps}) + [*SLOW_IMPORTS])
+    # Imported once in the server, which never computes, so its forks are safe; a module that is not found is left out.
+    modules = [__name__, *sorted({step.node.stage.__name__ for step in steps})]
+    slow = [module for kind in sorted({step.node.kind for step in steps}) for module in SLOW_IMPORTS.get(kind, [])]
+    context.set_forkserver_preload([*modules, *slow])
     finished = {step.node.fingerprint for step in steps if step.state == "cached"}
     waiting = [step for step in steps if step.node.fingerprint not in finished]
     running: list[_Job] = []
