@@ -11,7 +11,7 @@ Writes
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -26,7 +26,7 @@ from lima_core.errors import DataError
 from lima_core.geometry import se3
 from lima_core.parallel import map_parts
 from lima_core.poses.odometry import estimate_trajectory
-from lima_core.poses.residual import dataset_residuals
+from lima_core.poses.residual import dataset_residuals_cm
 from lima_core.poses.trajectory import placed
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.types import Camera, DatasetFacts, Frame, Resources
@@ -77,26 +77,35 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
 
 
 def pose_fit(dataset: Dataset, frames: Sequence[Frame]) -> dict[str, Any]:
-    """How well the poses fit, for the summary; a line on stderr where they are worse than the default voxel.
+    """How well the poses fit, for the summary; a line on stderr where that is worse than the default voxel.
 
-    Median and 90th percentile are those of the middle pair, ``pose_residual_worst`` names the pair with the largest
-    median by its second frame. All null where no pair shares surfaces.
+    Median and 90th percentile are over pairs of key frames, the median also by scene, for scenes that have one.
     """
-    (residuals,) = map_parts(partial(dataset_residuals, dataset), [frames], 0, "pose residual", "samples")
-    if not residuals:
+    (residual_cm,) = map_parts(partial(dataset_residuals_cm, dataset), [frames], 0, "pose residual", "samples")
+    if not residual_cm:
         return {"pose_residual_cm": None, "pose_residual_p90_cm": None, "pose_residual_pairs": 0}
-    worst = max(residuals, key=lambda token: residuals[token].median_cm)
-    fit = {
-        "pose_residual_cm": round(float(np.median([pair.median_cm for pair in residuals.values()])), 2),
-        "pose_residual_p90_cm": round(float(np.median([pair.p90_cm for pair in residuals.values()])), 2),
-        "pose_residual_pairs": len(residuals),
-        "pose_residual_worst": {"frame": worst, "cm": round(residuals[worst].median_cm, 2)},
-    }
-    if fit["pose_residual_cm"] > WARN_ABOVE_CM:
-        said = f"poses fit to {fit['pose_residual_cm']:g} cm only (median over {len(residuals)} pairs of key frames)"
+    median_cm, p90_cm = np.quantile(list(residual_cm.values()), (0.5, 0.9)).round(2).tolist()
+    worst = max(residual_cm, key=lambda row: residual_cm[row])
+    named = f"{residual_cm[worst]:.1f} cm before frame {frames[worst].token}"
+    if median_cm > WARN_ABOVE_CM:
+        said = f"poses fit to {median_cm:.1f} cm only (median of {len(residual_cm)} pairs of key frames; worst {named})"
         remedy = "check poses and times, or pool in larger voxels: build_memory.voxel_size_m"
-        print(f"warning: {said}, worst at frame {worst}; {remedy}", file=sys.stderr, flush=True)
-    return fit
+        print(f"warning: {said}; {remedy}", file=sys.stderr, flush=True)
+    return {
+        "pose_residual_cm": median_cm,
+        "pose_residual_p90_cm": p90_cm,
+        "pose_residual_pairs": len(residual_cm),
+        "pose_residual_worst": named,
+        "pose_residual_by_scene_cm": _by_scene(residual_cm, frames),
+    }
+
+
+def _by_scene(residual_cm: Mapping[int, float], frames: Sequence[Frame]) -> dict[str, float]:
+    scenes = dict.fromkeys(frames[row].scene for row in residual_cm)
+    return {
+        scene: round(float(np.median([cm for row, cm in residual_cm.items() if frames[row].scene == scene])), 2)
+        for scene in scenes
+    }
 
 
 def scene_frames(dataset: Dataset, root: Path, leave_out: bool, scene: str) -> list[Frame]:

@@ -31,6 +31,9 @@ SPLITS = {"train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),
 
 POINT_BYTES, LABEL_BYTES = 16, 4
 
+FIRST_MOVING_ID = 252
+"""Raw ids from here on are of things in motion; the same things at rest have ids of their own."""
+
 
 class SemanticKittiConfig(Config):
     """SemanticKITTI, or a drive in its layout."""
@@ -147,10 +150,12 @@ class SemanticKittiDataset:
         """
         if frame.labels is None:
             raise DataError(f"frame {frame.token} has no labels", where=self.root)
-        path = self.root / frame.labels
-        num_points = adapter.num_rows(self.root / frame.points, POINT_BYTES, frame.token)
-        raw = adapter.read_labels(path, "uint32", num_points, frame.token) & 0xFFFF
-        return to_train_ids(raw, SEMANTIC_KITTI_TRAIN_IDS, adapter.about(path, frame.token))
+        where = adapter.about(self.root / frame.labels, frame.token)
+        return to_train_ids(self._raw_ids(frame, frame.labels), SEMANTIC_KITTI_TRAIN_IDS, where)
+
+    def load_moving(self, frame: Frame) -> np.ndarray | None:
+        """(N,) bool: the labels say which cars and people move; None without labels."""
+        return None if frame.labels is None else self._raw_ids(frame, frame.labels) >= FIRST_MOVING_ID
 
     def load_image(self, camera: Camera) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
@@ -159,6 +164,11 @@ class SemanticKittiDataset:
     def load_pixel_classes(self, camera: Camera) -> np.ndarray | None:
         """None: recorded images come without a class for every pixel."""
         return None
+
+    def _raw_ids(self, frame: Frame, labels: str) -> np.ndarray:
+        """(N,) uint32, without the instances."""
+        num_points = adapter.num_rows(self.root / frame.points, POINT_BYTES, frame.token)
+        return adapter.read_labels(self.root / labels, "uint32", num_points, frame.token) & 0xFFFF
 
     @cached_property
     def _scene_names(self) -> list[str]:

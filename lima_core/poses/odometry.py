@@ -1,11 +1,17 @@
 """LiDAR odometry with KISS-ICP (Vizzo et al. 2023): a trajectory from the scans alone, where no poses were recorded.
 
-Every scan of a sequence is used, key frame or not: at 10 Hz the next scan overlaps well, at 2 Hz and speed it may not.
-Points carry no time of their own in these formats, so a scan is not deskewed. Poses start at the identity in the first
-scan and drift: neighbouring frames fit well, which is what a memory of some seconds needs; there is no loop closure.
+Every scan of a sequence is used, key frame or not: at 10 Hz the next scan overlaps well. At 2 Hz and driving speed it
+does not; odometry then stands still or slips without a word, and only the pose residual says so. Points carry no time
+of their own in these formats, so scans are not deskewed. Poses start at the identity and drift: neighbouring frames
+fit well, which is what a memory of some seconds needs; there is no loop closure.
 
-One thread: with more, sums come in another order and poses differ in the last bits (5e-15 m measured). KISS-ICP takes
-its number of threads once a process, from the first use; about {seconds} a scan on one core.
+Measured against recorded poses: on 30 scans of a slow drive (PandaSet) at most 12 cm apart, 8 cm at the end after 8.7
+m, pose residual 3.0 against 2.7 cm; on 15 scans of KITTI, whose poses are another ICP's, at most 33 cm and 28 cm after
+3.3 m, 4.5 against 3.1 cm. On a synthetic street that pulled away from rest it fell 1.4 m behind in 4 m: the rings of a
+road look the same from everywhere. Read the residual.
+
+One thread: with more, sums come in another order and poses differ in their last bits (5e-15 measured). KISS-ICP takes
+its number of threads once a process, at the first use. 0.06 to 0.16 s for a scan of 105 to 120 k points on one core.
 """
 
 import sys
@@ -18,14 +24,15 @@ import numpy as np
 from lima_core.datasets.adapter import ScanSource
 from lima_core.errors import DataError
 from lima_core.geometry import se3
+from lima_core.poses import MIN_RANGE_M
 from lima_core.poses.trajectory import Trajectory
 from lima_core.types import Frame
 
 if TYPE_CHECKING:
     from kiss_icp.kiss_icp import KissICP
 
-MIN_RANGE_M, MAX_RANGE_M = 2.5, 100.0
-"""Nearer points belong to the ego vehicle and move with it; farther ones are too thinly sampled."""
+MAX_RANGE_M = 100.0
+"""Farther points are too thinly sampled."""
 
 MAX_SPEED_M_S = 100.0
 """A larger step is no motion of a vehicle but odometry that lost its way (10 m between scans at 10 Hz)."""
@@ -33,6 +40,7 @@ MAX_SPEED_M_S = 100.0
 MIN_POINTS = 100
 """Fewer points in range fix no pose."""
 
+WARM_UP_SCANS = 5
 LINE_EVERY_S = 10.0
 
 
@@ -44,13 +52,29 @@ def estimate_trajectory(dataset: ScanSource, scene: str) -> Trajectory:
     """
     scans = dataset.scans(scene)
     poses: list[np.ndarray] = []
-    odometry = _odometry()
+    odometry, first_motion = _odometry(), _first_motion(dataset, scans)
     for scan in _told(scans, scene):
         odometry.register_frame(_in_range(dataset, scan), np.zeros(0))
+        if not poses:
+            odometry.last_delta = first_motion
         poses.append(odometry.last_pose.copy())
+        if not se3.is_rigid(poses[-1]):
+            raise DataError("odometry found no finite pose", where=_place(scan), remedy="give recorded poses")
         if len(poses) > 1:
             _check_step(scans[len(poses) - 2], scan, *poses[-2:])
     return Trajectory(np.array([scan.timestamp_us for scan in scans], dtype=np.int64), np.array(poses))
+
+
+def _first_motion(dataset: ScanSource, scans: Sequence[Frame]) -> np.ndarray:
+    """(4, 4) first_from_second of the LiDAR, from a few scans gone through backwards.
+
+    Odometry takes its first step from rest and comes up to speed over some scans; a drive that starts at 1 m a scan
+    lost 80 cm in that step on a synthetic street, 1 cm with this.
+    """
+    odometry = _odometry()
+    for scan in scans[WARM_UP_SCANS::-1]:
+        odometry.register_frame(_in_range(dataset, scan), np.zeros(0))
+    return se3.invert(odometry.last_delta)
 
 
 def _odometry() -> "KissICP":
@@ -81,12 +105,10 @@ def _in_range(dataset: ScanSource, scan: Frame) -> np.ndarray:
 
 
 def _check_step(before: Frame, scan: Frame, global_from_before: np.ndarray, global_from_scan: np.ndarray) -> None:
-    if not se3.is_rigid(global_from_scan):
-        raise DataError("odometry found no finite pose", where=_place(scan), remedy="give recorded poses")
     step_m = float(np.linalg.norm(global_from_scan[:3, 3] - global_from_before[:3, 3]))
     seconds = (scan.timestamp_us - before.timestamp_us) / 1e6
     if step_m > MAX_SPEED_M_S * seconds:
-        what = f"odometry lost its way: {step_m:.1f} m from the scan {seconds:.3f} s before"
+        what = f"odometry lost its way: {step_m:.2f} m from the scan {seconds:.3f} s before"
         raise DataError(what, where=_place(scan), remedy="look for a gap in the recording, or give recorded poses")
 
 

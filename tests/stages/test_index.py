@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from lima_core.stores.frame_index import FILE, FrameIndex
 from lima_core.types import Frame, Resources
 from stages import index
 from tests.lima_core.datasets.recordings import recording
-from tests.lima_core.datasets.tiny_folder import edit_json, edit_line, write_tiny_folder
+from tests.lima_core.datasets.tiny_folder import NUM_FRAMES, edit_json, edit_line, write_tiny_folder
 from tests.lima_core.datasets.tiny_nuscenes import write_tiny_nuscenes
+from tests.lima_core.poses.small_street import motion, scan, street
 
 FOLDER = index.Config(dataset=FolderConfig())
 
@@ -45,6 +47,10 @@ def test_index_of_a_folder(raw: Path, tmp_path: Path) -> None:
         "missing_cameras": {"side": 2},
         "classes": ["Road", "Car", "Truck"],
         "synthetic": False,
+        "poses": "recorded",
+        "pose_residual_cm": None,  # points of this data set are strewn at random: there are no surfaces
+        "pose_residual_p90_cm": None,
+        "pose_residual_pairs": 0,
     }
     opened = FrameIndex.open(tmp_path / "out")
     assert opened.scenes() == ("a", "b") and len(opened.frames("a")) == 6
@@ -71,7 +77,7 @@ def test_a_second_run_writes_the_same_bytes(raw: Path, tmp_path: Path) -> None:
 def test_config_is_picked_by_name() -> None:
     config = index.Config.model_validate({"dataset": {"name": "nuscenes", "version": "v1.0-mini"}})
     assert config.dataset == NuScenesConfig(version="v1.0-mini")
-    with pytest.raises(ValidationError, match="nuscenes"):
+    with pytest.raises(ValidationError, match="semantic_kitti"):
         index.Config.model_validate({"dataset": {"name": "kitti"}})
 
 
@@ -111,7 +117,7 @@ def test_truncated_and_empty_files(raw: Path) -> None:
 def test_pose_missing(raw: Path) -> None:
     edit_line(raw / "sequences/b/frames.jsonl", 5, lambda line: line.pop("global_from_ego"))
     assert complaint(raw) == (
-        "sequences/b/frames.jsonl:5: pose missing: poses are to be estimated: not supported yet; add global_from_ego"
+        "sequences/b/frames.jsonl:5: pose missing; add global_from_ego, or set index.dataset.poses to estimated"
     )
 
 
@@ -135,6 +141,62 @@ def test_camera_pose_and_focal_length(raw: Path) -> None:
     path = raw / "sequences/a/calibration.json"
     edit_json(path, lambda value: value["cameras"]["side"].update(intrinsics=[0, 28, 20, 15]))
     assert complaint(raw) == "scene a, frame a_000000: intrinsics of side have no positive focal length"
+
+
+TRUTH = [motion(1.0 * number) for number in range(NUM_FRAMES)]
+
+
+def stand_still(line: dict) -> None:
+    del line["labels"]
+    line["global_from_ego"] = np.eye(4).tolist()
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Path:
+    """One sequence along the street, with calibrated cameras and poses that stand still."""
+    (tmp_path / "raw").mkdir()
+    raw = write_tiny_folder(tmp_path / "raw", sequences=("a",))
+    surface = street()
+    for number, pose in enumerate(TRUTH):
+        xyz = scan(surface, pose, number)
+        np.pad(xyz, ((0, 0), (1, 1))).astype(np.float32).tofile(raw / f"sequences/a/lidar/{number:06d}.bin")
+        (raw / f"sequences/a/labels/{number:06d}.bin").unlink()
+        edit_line(raw / "sequences/a/frames.jsonl", number + 1, stand_still)
+    calibration = raw / "sequences/a/calibration.json"
+    edit_json(calibration, lambda value: value["cameras"]["front"].update(ego_from_camera=motion(1.0).tolist()))
+    edit_json(calibration, lambda value: value.update(ego_from_lidar=motion(0.5).tolist()))
+    return raw
+
+
+def test_poses_are_estimated_from_all_scans(drive: Path, tmp_path: Path) -> None:
+    config = index.Config(dataset=FolderConfig(poses="estimated", keyframe_stride=2))
+    summary = run(config, drive, tmp_path / "out")
+    assert summary["poses"] == "estimated" and summary["pose_residual_pairs"] == 2
+    opened = FrameIndex.open(tmp_path / "out")
+    frames = opened.frames("a")
+    assert opened.facts.poses == "estimated" and opened.facts.pose_residual_cm == summary["pose_residual_cm"] < 10
+    for frame, truth in zip(frames, TRUTH[::2], strict=True):
+        assert np.linalg.norm(frame.global_from_lidar[:3, 3] - truth[:3, 3]) < 0.05
+    lidar_from_front = frames[2].global_from_lidar @ motion(0.5)  # ego_from_lidar 0.5 m, ego_from_camera 1 m ahead
+    apart = np.linalg.inv(lidar_from_front) @ frames[2].cameras[0].global_from_camera
+    assert apart[0, 3] == pytest.approx(-0.2, abs=0.02)  # its image is 20 ms older, at 10 m/s
+
+
+def test_estimated_poses_are_the_same_bytes_twice_and_in_workers(drive: Path, tmp_path: Path) -> None:
+    shutil.copytree(drive / "sequences/a", drive / "sequences/b")
+    config = index.Config(dataset=FolderConfig(poses="estimated"))
+    for name, workers in (("one", 0), ("two", 2)):
+        (tmp_path / name).mkdir()
+        index.run(config, index.Inputs(raw=drive), tmp_path / name, Resources(workers=workers))
+    assert (tmp_path / "one" / FILE).read_bytes() == (tmp_path / "two" / FILE).read_bytes()
+
+
+def test_poses_that_do_not_fit_are_told(drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    summary = run(FOLDER, drive, tmp_path / "out")
+    assert summary["pose_residual_cm"] > 80  # they stand still, the drive goes a metre a frame
+    assert summary["pose_residual_by_scene_cm"] == {"a": summary["pose_residual_cm"]}
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(told) == 1 and told[0].startswith("warning: poses fit to ") and "(median of 5 pairs" in told[0]
 
 
 def toy(index_: int, timestamp_us: int) -> Frame:

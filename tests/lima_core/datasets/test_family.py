@@ -8,23 +8,33 @@ from typing import NamedTuple, get_args
 import numpy as np
 import pytest
 
-from lima_core.datasets import DatasetConfig, FolderConfig, NuScenesConfig, dataset_config, open_dataset
+from lima_core.datasets import (
+    DatasetConfig,
+    FolderConfig,
+    NuScenesConfig,
+    SemanticKittiConfig,
+    dataset_config,
+    open_dataset,
+)
 from lima_core.datasets.adapter import Dataset
 from lima_core.errors import DataError
 from lima_core.geometry import se3
 from lima_core.types import IGNORE
 from tests.lima_core.datasets.tiny_folder import write_tiny_folder
 from tests.lima_core.datasets.tiny_nuscenes import write_tiny_nuscenes
+from tests.lima_core.datasets.tiny_semantic_kitti import write_tiny_semantic_kitti
 
 
 class Member(NamedTuple):
     config: DatasetConfig
     write: Callable[[Path], Path]
+    point_bytes: int
 
 
 MEMBERS = {
-    "nuscenes": Member(NuScenesConfig(version="v1.0-mini"), write_tiny_nuscenes),
-    "folder": Member(FolderConfig(), write_tiny_folder),
+    "nuscenes": Member(NuScenesConfig(version="v1.0-mini"), write_tiny_nuscenes, 20),
+    "folder": Member(FolderConfig(), write_tiny_folder, 20),
+    "semantic_kitti": Member(SemanticKittiConfig(), write_tiny_semantic_kitti, 16),
 }
 
 
@@ -109,9 +119,9 @@ def test_truncated_scan_and_missing_image_are_found_without_opening_them(opened:
     scan = tmp_path / frame.points
     scan.write_bytes(scan.read_bytes()[:-3])
     (tmp_path / frame.cameras[0].image).unlink()
-    size = scan.stat().st_size
+    size, row = scan.stat().st_size, member.point_bytes
     assert dataset.check_files(frame) == [
-        f"{frame.points} is truncated: {size} bytes, 17 more than whole rows of 20",
+        f"{frame.points} is truncated: {size} bytes, {row - 3} more than whole rows of {row}",
         f"{frame.cameras[0].image} cannot be read: No such file or directory",
     ]
 

@@ -149,6 +149,35 @@ def test_split_in_time_never_overlaps(root: Path) -> None:
     )
 
 
+ESTIMATED = FolderConfig(poses="estimated", keyframe_stride=2)
+
+
+def test_without_poses_frames_lie_in_their_own_lidar_frame(root: Path) -> None:
+    for number in range(1, NUM_FRAMES + 1):
+        edit_line(root / "sequences/a/frames.jsonl", number, lambda line: (line.pop("global_from_ego"),
+                                                                           line["cameras"].pop("front")))  # fmt: skip
+    dataset = FolderDataset(ESTIMATED, root)
+    lidar_from_side = np.linalg.inv(EGO_FROM_LIDAR) @ EGO_FROM_SIDE
+    assert dataset.facts.poses == "estimated" and len(dataset.frames("a")) == 3
+    for frame in dataset.frames("a"):
+        np.testing.assert_allclose(frame.global_from_lidar, np.eye(4), atol=1e-14)
+        np.testing.assert_allclose(frame.cameras[1].global_from_camera, lidar_from_side, atol=1e-14)
+
+
+def test_all_scans_are_listed_for_odometry(root: Path) -> None:
+    dataset = FolderDataset(ESTIMATED, root)
+    scans = dataset.scans("a")
+    assert [scan.token for scan in scans] == [f"a_{number:06d}" for number in range(NUM_FRAMES)]
+    assert {scan.cameras for scan in scans} == {()} and dataset.load_points(scans[1]).shape == (200, 4)
+
+
+def test_estimated_poses_need_the_cameras_calibration(root: Path) -> None:
+    assert complaint(root, ESTIMATED) == (
+        "frames.jsonl:1: pose missing: camera 'front' has only recorded poses, and poses are to be estimated; "
+        "add ego_from_camera to calibration.json"
+    )
+
+
 def test_listed_splits(root: Path) -> None:
     edit_json(root / "dataset.json", lambda header: header.update(splits={"val": ["b"]}))
     dataset = FolderDataset(FolderConfig(), root)
@@ -239,7 +268,7 @@ def test_errors_in_calibration_json(root: Path, case: str) -> None:
 LINE_3: dict[str, tuple[Callable[[dict], object], str]] = {
     "pose missing": (
         lambda v: v.pop("global_from_ego"),
-        "pose missing: poses are to be estimated: not supported yet; add global_from_ego",
+        "pose missing; add global_from_ego, or set index.dataset.poses to estimated",
     ),
     "pose of an image missing": (
         lambda v: v["cameras"]["front"].pop("global_from_camera"),
