@@ -1,7 +1,10 @@
-"""Pictures and pages: arrays in, PIL image, SVG or HTML out. Nothing here knows a stage.
+"""Pictures and pages: artifacts and arrays in; PIL images, SVG, HTML or a recording out. Nothing here knows a stage.
 
-``palette`` colours; ``raster`` points on a canvas; ``projection`` points on images; ``bev`` a scan from above;
-``pca`` features as colours; ``curves`` line figures; ``svg`` figures in the page's own colours; ``html`` and ``style``
-the page; ``scores``, ``quality``, ``taught``, ``predicted``,
-``trainings`` and ``provenance`` the parts of a report.
+Figures by name: ``figures``; each has a file: ``similarity`` (with ``queries``), ``features``, ``coverage``, ``errors``
+(``predicted`` reads what it shows); ``recording`` is for the rerun viewer. ``shown`` is one frame with all it is drawn
+from, ``choose`` which one; ``sheet`` lays out figures for print.
+
+Parts: ``palette`` colours; ``raster`` points on a canvas; ``projection`` points on images; ``bev`` a scan from above;
+``pca`` features as colours. The page: ``html``, ``style``, ``svg``, ``curves``, ``scores``, ``quality``, ``taught``,
+``trainings`` and ``provenance``.
 """

@@ -185,7 +185,7 @@ def _ticks(bar: Bar) -> list[float]:
     """Both ends, and round values that do not crowd them."""
     span = bar.high - bar.low
     inner = MaxNLocator(4).tick_values(bar.low, bar.high)
-    return [bar.low, *(value for value in inner if bar.low + 0.12 * span < value < bar.high - 0.12 * span), bar.high]
+    return [bar.low, *(value for value in inner if bar.low + 0.16 * span < value < bar.high - 0.16 * span), bar.high]
 
 
 def signed(value: float, decimals: int = 0) -> str:

@@ -39,7 +39,7 @@ padding:10px 12px;background:var(--bg);border:1px solid var(--line);border-radiu
 figure{margin:12px 0}
 figcaption{color:var(--muted);font-size:13px;margin-top:5px;max-width:90ch}
 figure svg{display:block;width:100%;max-width:480px;height:auto}
-img{display:block;width:100%;height:auto;border-radius:4px;background:#0f1115}
+img{display:block;width:100%;height:auto;border-radius:4px}
 .pictures{display:grid;gap:4px 16px;margin:10px 0}.pictures figure{margin:6px 0;min-width:0}
 .c1{grid-template-columns:minmax(0,1fr)}.c2{grid-template-columns:repeat(2,minmax(0,1fr))}
 .c3{grid-template-columns:repeat(3,minmax(0,1fr))}

@@ -59,12 +59,42 @@ def test_frames_that_do_not_exist_or_are_not_in_the_bank(index: FrameIndex, bank
         choose.taught_frame("v1", index, bank)
 
 
-def test_the_middle_labelled_frame_that_is_predicted(index: FrameIndex, tmp_path: Path) -> None:
-    assert choose.predicted_frame(None, index, predictions(tmp_path / "all", ("v0", "v1", "v2", "v3"))).token == "v2"
-    assert choose.predicted_frame(None, index, predictions(tmp_path / "one", ("v0",))).token == "v0"
-    assert choose.predicted_frame(None, index, predictions(tmp_path / "none", ())) is None
-    with pytest.raises(ConfigError, match="has no prediction"):
-        choose.predicted_frame("v3", index, predictions(tmp_path / "two", ("v1",)))
+def test_a_scene_can_be_named(index: FrameIndex, bank: MemoryBank) -> None:
+    assert choose.taught_frame(None, index, bank, "b").token == "b2"
+    assert choose.taught_frame(None, index, bank, "a") is None
+    with pytest.raises(ConfigError, match="nothing of scene 'v'; it holds a, b"):
+        choose.taught_frame(None, index, bank, "v")
+
+
+def tokens(index: FrameIndex, given: Predictions, scene: str | None = None, count: int = 3) -> list[str]:
+    return [frame.token for frame in choose.predicted_frames(None, scene, index, given, count)]
+
+
+def test_labelled_frames_that_are_predicted_spread_over_their_scene(index: FrameIndex, tmp_path: Path) -> None:
+    every = predictions(tmp_path / "all", ("v0", "v1", "v2", "v3"))
+    assert tokens(index, every) == tokens(index, every, "v") == ["v1", "v2", "v3"]
+    assert tokens(index, every, count=1) == ["v2"]
+    assert tokens(index, predictions(tmp_path / "one", ("v0",))) == ["v0"]
+    assert tokens(index, predictions(tmp_path / "none", ())) == []
+
+
+def test_each_of_several_scenes_gives_its_middle_frame(tmp_path: Path) -> None:
+    frames = [replace(frame, split="val") for frame in FRAMES]
+    index = FrameIndex.write(tmp_path, frames, DatasetFacts("tiny", ("car",), (), 1.0), {})
+    every = predictions(tmp_path / "all", [frame.token for frame in frames])
+    assert tokens(index, every) == ["a2", "b2", "v2"]
+    assert tokens(index, every, count=2) == ["a2", "b2"]
+
+
+def test_frames_and_scenes_without_a_prediction(index: FrameIndex, tmp_path: Path) -> None:
+    given = predictions(tmp_path / "two", ("v1",))
+    assert [frame.token for frame in choose.predicted_frames("v1", None, index, given, 3)] == ["v1"]
+    with pytest.raises(ConfigError, match="frame 'v3' has no prediction"):
+        choose.predicted_frames("v3", None, index, given, 3)
+    with pytest.raises(ConfigError, match="no frame with token 'x'"):
+        choose.predicted_frames("x", None, index, given, 3)
+    with pytest.raises(ConfigError, match="scene 'a' has no prediction; name a scene of the validation split: v"):
+        choose.predicted_frames(None, "a", index, given, 3)
 
 
 def test_forward_is_where_the_front_camera_looks() -> None:

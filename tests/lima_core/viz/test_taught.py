@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,8 +7,7 @@ import pytest
 from lima_core.geometry.camera import Projection
 from lima_core.stores.memory_bank import FrameBank
 from lima_core.viz import palette
-from lima_core.viz.bev import View
-from lima_core.viz.taught import TaughtFrame, depth_picture, frame_pictures, taught_points, window_colours
+from lima_core.viz.taught import depth_picture, frame_pictures, taught_points, window_colours
 
 
 def bank_of(point_target: Sequence[int] | np.ndarray, ages: list[list[int]]) -> FrameBank:
@@ -47,16 +47,19 @@ def test_window_colours_grow_brighter_and_nothing_is_grey() -> None:
     assert tuple(window_colours(np.array([0]), 6)[0]) == palette.NOT_TAUGHT
 
 
-def two_cameras(images: tuple[np.ndarray | None, ...]) -> TaughtFrame:
-    """Three points; the front camera sees the first two."""
+def two_cameras(images: tuple[np.ndarray | None, ...]) -> SimpleNamespace:
+    """Three points; the front camera sees the first two. What ``frame_pictures`` asks of a ShownFrame."""
     uv_px = np.zeros((2, 3, 2))
     uv_px[0] = [[5, 5], [20, 10], [0, 0]]
     visible = np.array([[True, True, False], [False, False, False]])
-    points = np.array([[5.0, 0, 0], [9.0, 1, 0], [-4.0, 0, 0]])
-    return TaughtFrame(
-        points, ("side", "front"), images, Projection(uv_px, np.full((2, 3), 5.0), visible),
-        bank_of([0, 1, -1], [[0], [1]]), 3, None, None,
-    )  # fmt: skip
+    return SimpleNamespace(
+        cameras=("side", "front"),
+        images=images,
+        projection=Projection(uv_px, np.full((2, 3), 5.0), visible),
+        bank=bank_of([0, 1, -1], [[0], [1]]),
+        ahead=next((number for number, image in enumerate(images) if image is not None), None),
+        sources=SimpleNamespace(bank=SimpleNamespace(frames=3)),
+    )
 
 
 def test_points_are_drawn_where_they_are_visible() -> None:
@@ -67,17 +70,10 @@ def test_points_are_drawn_where_they_are_visible() -> None:
     assert picture.getpixel((0, 0)) == (0, 0, 0)
 
 
-def test_the_camera_ahead_is_one_with_an_image() -> None:
-    image = np.zeros((20, 40, 3), np.uint8)
-    assert two_cameras((image, image)).ahead == 1
-    assert two_cameras((image, None)).ahead == 0
-    assert two_cameras((None, None)).ahead is None
-
-
 @pytest.mark.parametrize("num_images", [0, 1, 2])
 def test_pictures_for_any_number_of_images(num_images: int) -> None:
     images = tuple(np.zeros((20, 40, 3), np.uint8) if i < num_images else None for i in range(2))
-    text = "".join(frame_pictures(two_cameras(images), View(20.0, 60)))
+    text = "".join(frame_pictures(two_cameras(images)))
     assert "33.3 % are taught by the current frame, 33.3 % only by earlier ones, 33.3 % not at all" in text
     assert ("this frame has no image" in text) == (num_images == 0)
     assert ("All 2 cameras" in text) == (num_images == 2)
