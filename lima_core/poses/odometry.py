@@ -24,15 +24,12 @@ import numpy as np
 from lima_core.datasets.adapter import ScanSource
 from lima_core.errors import DataError
 from lima_core.geometry import se3
-from lima_core.poses import MIN_RANGE_M
+from lima_core.poses import MAX_RANGE_M, MIN_RANGE_M
 from lima_core.poses.trajectory import Trajectory
 from lima_core.types import Frame
 
 if TYPE_CHECKING:
     from kiss_icp.kiss_icp import KissICP
-
-MAX_RANGE_M = 100.0
-"""Farther points are too thinly sampled."""
 
 MAX_SPEED_M_S = 100.0
 """A larger step is no motion of a vehicle but odometry that lost its way (10 m between scans at 10 Hz)."""
@@ -121,7 +118,7 @@ def _told(scans: Sequence[Frame], scene: str) -> Iterator[Frame]:
     started = last = time.monotonic()
     for done, scan in enumerate(scans):
         now = time.monotonic()
-        if now - last > LINE_EVERY_S:
+        if done and now - last > LINE_EVERY_S:
             left = (now - started) / done * (len(scans) - done)
             line = f"poses of {scene} {done}/{len(scans)} scans elapsed={now - started:.1f}s eta={left:.0f}s"
             print(line, file=sys.stderr, flush=True)

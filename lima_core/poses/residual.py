@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from lima_core.datasets.adapter import Dataset
 from lima_core.geometry import se3
 from lima_core.geometry.voxels import CartesianGrid, unique_voxels, voxel_coords
-from lima_core.poses import MIN_RANGE_M
+from lima_core.poses import MAX_RANGE_M, MIN_RANGE_M
 from lima_core.types import Frame
 
 MAX_PAIRS = 20
@@ -165,7 +165,8 @@ def _directions(normal: np.ndarray) -> list[np.ndarray]:
 
 def _thinned(xyz: np.ndarray, size_m: float) -> np.ndarray:
     """(K, 3) float64: one point of every occupied cell, so that a near road counts no more than a far wall."""
-    far = xyz[np.einsum("ni,ni->n", xyz, xyz) > MIN_RANGE_M**2]
-    cells = voxel_coords(torch.from_numpy(far), CartesianGrid(size_m=(size_m, size_m, size_m)))
+    range_m = np.linalg.norm(xyz, axis=1)
+    used = xyz[(range_m > MIN_RANGE_M) & (range_m < MAX_RANGE_M)]
+    cells = voxel_coords(torch.from_numpy(used), CartesianGrid(size_m=(size_m, size_m, size_m)))
     kept = unique_voxels(torch.nn.functional.pad(cells, (1, 0)))[1]
-    return far[kept.numpy()].astype(np.float64)
+    return used[kept.numpy()].astype(np.float64)

@@ -58,6 +58,15 @@ def test_no_setting_comes_from_the_environment(drive: Drive, monkeypatch: pytest
     np.testing.assert_array_equal(estimate_trajectory(drive, "s").global_from_lidar, expected)
 
 
+def test_a_long_sequence_says_how_far_it_is(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(odometry, "LINE_EVERY_S", 0.0)
+    estimate_trajectory(drive, "s")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 8 - 1 and lines[3].startswith("poses of s 4/8 scans elapsed=") and "s eta=" in lines[3]
+
+
 def test_a_single_scan_is_the_origin() -> None:
     np.testing.assert_array_equal(estimate_trajectory(Drive(TRUTH[:1]), "s").global_from_lidar, np.eye(4)[None])
 

@@ -54,6 +54,14 @@ def test_moving_objects_are_outvoted(scans: tuple) -> None:
     assert moved < 2.5
 
 
+def test_points_of_the_ego_vehicle_and_far_ones_do_not_count(scans: tuple) -> None:
+    """Both stand still in the LiDAR's frame, as its own bonnet does; far ones may be kilometres away."""
+    rng = np.random.default_rng(4)
+    bonnet = np.column_stack([np.full(4000, 1.5), rng.uniform(-1, 1, 4000), rng.uniform(-1, 0, 4000)])
+    both = np.concatenate([bonnet, [[9e4, 0, 0]]]).astype(np.float32)
+    assert residual(tuple(np.concatenate([cloud, both]) for cloud in scans), np.eye(4)) < 2.5
+
+
 def test_too_little_to_compare() -> None:
     assert scan_residual_cm(np.ones((5, 3), np.float32) * 9, np.ones((5, 3), np.float32) * 9, np.eye(4)) is None
     cloud = np.random.default_rng(0).uniform(-40, 40, (2000, 3)).astype(np.float32)
