@@ -6,9 +6,10 @@ of each direction outvotes moving objects; the direction that fits worst is the 
 nothing about a shift along it, cannot hide one (the idea of normal-space sampling, Rusinkiewicz and Levoy 2001). An
 upright patch that the other scan looks through, its beams ending well behind, is off by the whole search radius.
 
-Exact poses leave range noise and the bend of surfaces between beams: 1.3 cm on the synthetic world (range noise 2 cm).
-There, poses off by 5, 10, 20, 50 cm read 4.6, 9.2, 18, 45 cm; 0.1 and 0.5 degrees read 1.5 and 3.8 cm, on a real drive
-with more far walls 3.5 and 17 cm (2.5 cm as recorded). Above a metre the figure saturates at 100 cm. It is blind to a
+Exact poses leave range noise and the bend of surfaces between beams: 1.4 cm on the synthetic world (range noise 2 cm,
+20 pairs). There, poses off by 5, 10, 20, 50 cm in any direction read 4.2, 8.3, 17, 42 cm in the median, 0.1 and 0.5
+degrees 2.1 and 8.0 cm; on a real drive (PandaSet) 4.9, 9.3, 18, 45, 3.8 and 17 cm, 2.6 cm as recorded.
+Above a metre the figure saturates at 100 cm. It is blind to a
 slow drift over many frames, since each pair looks fine, and to a shift along a tunnel or across an open field.
 """
 
