@@ -13,14 +13,17 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do if $$p -c '$(FITS)' 2>/dev/null; th
 BIN := .venv/bin
 STAGES := synth index extract-features build-memory distill finetune evaluate report
 
-.PHONY: help demo test test-slow lint format plan doctor venv clean-venv $(STAGES)
+.PHONY: help demo ablation test test-slow lint format plan doctor venv clean-venv $(STAGES)
 
 help:
-	@echo "make demo | test | test-slow | lint | format | plan | doctor | venv | clean-venv"
+	@echo "make demo | ablation | test | test-slow | lint | format | plan | doctor | venv | clean-venv"
 	@echo "make <stage> [CONFIG=configs/x.yaml] [WORK=work] [ARGS='--workers 4'], one of: $(STAGES)"
 
 demo: venv
 	$(BIN)/lima run configs/demo.yaml --work $(WORK) $(ARGS)
+
+ablation: venv
+	$(BIN)/lima ablate $(or $(CONFIG),configs/ablation.yaml) --work $(WORK) $(ARGS)
 
 $(STAGES): venv
 	$(BIN)/lima stage $@ $(if $(CONFIG),--config $(CONFIG)) --work $(WORK) $(ARGS)
