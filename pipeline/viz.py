@@ -127,7 +127,7 @@ def _save_png(picture: Image.Image, out: Path) -> None:
     facts = PngImagePlugin.PngInfo()
     facts.add_text("Software", WRITER)
     with appears_whole(out) as partial:
-        picture.save(partial, "PNG", optimize=True, dpi=(DPI, DPI), pnginfo=facts)
+        picture.save(partial, "PNG", dpi=(DPI, DPI), pnginfo=facts)
 
 
 def _record(wish: Wish, sources: Sources, trainings: Sequence[Training], work: Path, say: Say) -> Path:

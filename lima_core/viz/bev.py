@@ -27,8 +27,13 @@ class View:
     @property
     def words(self) -> str:
         """For captions: what is up, how wide."""
+        return f"{self.words_but_width}, {2 * self.radius_m:g} m wide"
+
+    @property
+    def words_but_width(self) -> str:
+        """For captions of several views that differ in nothing else."""
         up = "the x axis" if self.forward is None else "the view of the front camera"
-        return f"{up} points up, rings every {self.ring_m:g} m, {2 * self.radius_m:g} m wide"
+        return f"{up} points up, rings every {self.ring_m:g} m"
 
     def uv_px(self, xyz: np.ndarray) -> np.ndarray:
         """(N, 2) column and row of (N, >=2) positions in the LiDAR frame."""

@@ -42,7 +42,6 @@ def errors_sheet(scans: Sequence[Scan], classes: Sequence[str], subtitle: str) -
     """
     names = list(scans[0].predictions)
     both = ["Which one is right"] if len(names) == 2 else []
-    views = list(dict.fromkeys(scan.view.words for scan in scans))
     return Sheet(
         title="Errors by point",
         subtitle=subtitle,
@@ -52,11 +51,18 @@ def errors_sheet(scans: Sequence[Scan], classes: Sequence[str], subtitle: str) -
         notes=(
             "mIoU: mean over the classes that occur in the truth or the prediction of this one scan. "
             "Points without a class are not judged.",
-            f"From above: {'; '.join(views)}." if len(views) == 1 else "From above: the view of the front camera "
-            f"points up, rings every {scans[0].view.ring_m:g} m; "
-            f"{', '.join(f'{2 * scan.view.radius_m:g} m' for scan in scans)} wide, from the top row to the bottom one.",
+            _seen_from(scans),
         ),
     )  # fmt: skip
+
+
+def _seen_from(scans: Sequence[Scan]) -> str:
+    """``From above: the x axis points up, rings every 10 m, 80 m wide.``; widths row by row where they differ."""
+    views = dict.fromkeys(scan.view.words for scan in scans)
+    if len(views) == 1:
+        return f"From above: {next(iter(views))}."
+    widths = ", ".join(f"{2 * scan.view.radius_m:g} m" for scan in scans)
+    return f"From above: {scans[0].view.words_but_width}; {widths} wide, from the top row to the bottom one."
 
 
 def _panels(scan: Scan, classes: Sequence[str], names: Sequence[str]) -> list[Panel]:

@@ -47,7 +47,7 @@ Road and building of other data sets look almost like driveable_surface and manm
 
 def class_colours(classes: Sequence[str]) -> np.ndarray:
     """(K, 3) uint8, one per class name: nuScenes' own where it has one, else hues far from their neighbours'."""
-    return np.array([_NUSCENES.get(name, _nth_hue(index)) for index, name in enumerate(classes)], np.uint8)
+    return np.array([_NUSCENES.get(name.lower(), _nth_hue(index)) for index, name in enumerate(classes)], np.uint8)
 
 
 def label_colours(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:

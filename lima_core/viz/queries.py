@@ -66,7 +66,8 @@ def class_queries(labels: np.ndarray, classes: Sequence[str], seen: Seen, count:
 
 def _order(labels: np.ndarray, classes: Sequence[str], seen: Seen) -> list[int]:
     sizes = [int((seen.visible & seen.usable & (labels == number)).sum()) for number in range(len(classes))]
-    named = [classes.index(name) for name in PREFERRED if name in classes]
+    lower = [name.lower() for name in classes]
+    named = [lower.index(name) for name in PREFERRED if name in lower]
     others = [int(number) for number in np.argsort(-np.array(sizes), kind="stable") if number not in named]
     return [number for number in (*named, *others) if sizes[number] >= NEIGHBOURS]
 

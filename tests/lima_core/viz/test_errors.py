@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from lima_core.types import IGNORE
@@ -48,6 +50,13 @@ def test_a_row_per_scan_and_a_column_per_start() -> None:
     assert words == ["right", "wrong", "only LiMA right", "only random right", "both right", "both wrong"]
     alone = errors_sheet([scan_of(("LiMA",))], CLASSES, "where")
     assert alone.heads == ("Ground truth", "LiMA") and len(alone.rows[0].panels) == 2
+
+
+def test_widths_are_told_row_by_row_where_they_differ() -> None:
+    near = scan_of()
+    assert "rings every 10 m, 40 m wide." in errors_sheet([near, near], CLASSES, "where").notes[1]
+    far = replace(near, view=View(30.0, 201))
+    assert "rings every 10 m; 40 m, 60 m wide, from the top row" in errors_sheet([near, far], CLASSES, "where").notes[1]
 
 
 def test_the_comparison_is_between_the_named_two() -> None:
