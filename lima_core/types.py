@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict
 
 IGNORE = 255
 """Train id of a point without a class; it enters no loss and no score."""
+NO_SURFACE = 254
+"""Class of a pixel that sees no surface, the sky: known, and never that of a point."""
 
 
 class Config(BaseModel):

@@ -5,25 +5,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from lima_core import types
 from lima_core.cost import Cost, Scale
 from lima_core.datasets import dataset_config, open_dataset
+from lima_core.datasets.adapter import Dataset
 from lima_core.errors import ConfigError
 from lima_core.geometry import se3
 from lima_core.geometry.camera import project
-from lima_core.memory.cross_view import References, aggregate
-from lima_core.memory.propagation import Window
-from lima_core.memory.quality import Quality
-from lima_core.memory.voxel_keys import voxel_keys
+from lima_core.memory.cross_view import Entries, References, aggregate
+from lima_core.memory.free_space import FreeSpaceConfig, FreeSpaceGate
+from lima_core.memory.occlusion import OcclusionConfig, visible_unless_hidden
+from lima_core.memory.propagation import Window, fallback_levels
+from lima_core.memory.quality import PointTruth, Quality
+from lima_core.memory.voxel_keys import growth_levels, voxel_keys
 from lima_core.parallel import map_parts
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import FOLDER, MemoryBank, SceneWriter
-from lima_core.types import Resources
+from lima_core.types import Frame, Resources
 from lima_core.whole import appears_whole
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(types.Config):
@@ -33,6 +37,15 @@ class Config(types.Config):
     """Length of the window in key frames, the current one among them; 1 switches long-term propagation off."""
     voxel_size_m: float = Field(0.1, gt=0)
     """Edge of the voxels in which observations are pooled."""
+    growth_range_m: float | None = Field(20.0, gt=0)
+    """Voxels of points at this range or more are twice as large, four times at twice the range, and so on; null: one
+    size."""
+    fallback: int = Field(0, ge=0, le=4)
+    """Points that share a voxel with no reference may look in one this many times doubled."""
+    occlusion: OcclusionConfig | None = OcclusionConfig()
+    """Hidden points take no feature; null switches the test off."""
+    free_space: FreeSpaceConfig | None = FreeSpaceConfig()
+    """Observations of what has left are forgotten; null switches the gate off."""
     splits: tuple[Literal["train", "val", "none"], ...] = ("train",)
     """Scenes with a frame in one of these; the same as extract-features needs."""
     references: References = "merged"
@@ -79,19 +92,32 @@ def build_scene(config: Config, inputs: Inputs, out: Path, scene: str) -> None:
     frames = index.frames(scene)
     scene_from_global = se3.invert(frames[0].global_from_lidar)
     window, quality = Window(config.frames), Quality.empty(config.frames)
+    gate = None if config.free_space is None else FreeSpaceGate(config.free_space)
     with appears_whole(out / FOLDER / scene) as partial_scene:
         writer = SceneWriter(partial_scene)
         for frame in frames:
-            points = dataset.load_points(frame)
-            point_class = dataset.load_labels(frame) if frame.labels else None
-            voxel = voxel_keys(frame, scene_from_global, points[:, :3], config.voxel_size_m)
-            projection = project(frame, points[:, :3])
-            pixel_classes = [camera and dataset.load_pixel_classes(camera) for camera in frame.cameras]
-            window.push(aggregate(frame, projection, voxel, config.references, point_class, pixel_classes))
-            bank, truths = window.recall(voxel)
-            quality.count(bank, point_class, truths)
+            xyz = dataset.load_points(frame)[:, :3]
+            voxel = voxel_keys(frame, scene_from_global, xyz, config.voxel_size_m)
+            if gate is not None:
+                window.forget(gate.emptied(xyz, frame.global_from_lidar, voxel))
+            truth = PointTruth(xyz, dataset.load_labels(frame) if frame.labels else None, dataset.load_moving(frame))
+            window.push(observe(config, dataset, frame, truth, voxel))
+            level = growth_levels(xyz, config.growth_range_m)
+            if config.fallback:
+                level = fallback_levels(window, voxel, level, config.fallback)
+            bank, truths = window.recall(voxel, level)
+            quality.count(bank, truth, truths)
             writer.append(bank)
         writer.close({"quality": quality.to_json(), "num_frames": len(frames)})
+
+
+def observe(config: Config, dataset: Dataset, frame: Frame, points: PointTruth, voxel: np.ndarray) -> Entries:
+    """What the cameras of one frame see of its scan's voxels."""
+    projection = project(frame, points.xyz_lidar)
+    if config.occlusion is not None:
+        projection = visible_unless_hidden(frame, projection, points.xyz_lidar, config.occlusion)
+    pixel_classes = [camera and dataset.load_pixel_classes(camera) for camera in frame.cameras]
+    return aggregate(frame, projection, voxel, config.references, points.point_class, pixel_classes)
 
 
 def summary(quality: Quality, out: Path, num_frames: int) -> dict[str, Any]:
@@ -103,4 +129,5 @@ def summary(quality: Quality, out: Path, num_frames: int) -> dict[str, Any]:
         "references_per_frame": round(float(quality.references.sum()) / max(num_frames, 1)),
         **{key: value for key, value in quality.by_window()[-1].items() if key != "frames"},
         "by_window": quality.by_window(),
+        "by_group": quality.by_group(quality.frames),
     }

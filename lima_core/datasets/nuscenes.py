@@ -17,7 +17,7 @@ from lima_core.datasets import adapter
 from lima_core.datasets.labels import NUSCENES_CLASSES, nuscenes_train_ids, to_train_ids
 from lima_core.errors import DataError, did_you_mean
 from lima_core.geometry import se3
-from lima_core.types import IGNORE, Camera, Config, DatasetFacts, Frame
+from lima_core.types import NO_SURFACE, Camera, Config, DatasetFacts, Frame
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
@@ -123,7 +123,7 @@ class NuScenesDataset:
         return adapter.read_image(self.root / camera.image, camera.width_px, camera.height_px)
 
     def load_pixel_classes(self, camera: Camera) -> np.ndarray | None:
-        """(H, W) uint8 train ids where ``truth/`` lies beside ``samples/``; the sky is IGNORE."""
+        """(H, W) uint8 train ids where ``truth/`` lies beside ``samples/``; the sky is NO_SURFACE."""
         if not (self.root / "truth").is_dir():
             return None
         path = self.root / "truth" / camera.name / f"{Path(camera.image).stem}_class.png"
@@ -134,7 +134,7 @@ class NuScenesDataset:
             raise DataError(f"cannot be read: {error.strerror or error}", where=path) from error
         if raw.shape != (camera.height_px, camera.width_px) or raw.dtype != np.uint8:
             raise DataError(f"expected {camera.height_px}x{camera.width_px} uint8, got {raw.shape}", where=path)
-        return to_train_ids(raw, self._train_ids | {255: IGNORE}, path)
+        return to_train_ids(raw, self._train_ids | {255: NO_SURFACE}, path)
 
     def load_moving(self, frame: Frame) -> np.ndarray | None:
         """(N,) bool where ``truth/LIDAR_TOP`` lies beside ``samples/``."""

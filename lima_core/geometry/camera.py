@@ -21,7 +21,8 @@ class Projection:
     """Where the points of a scan fall in every camera of its frame."""
 
     uv_px: np.ndarray
-    """(C, N, 2) float64, column and row; meaningless where not visible."""
+    """(C, N, 2) float64, column and row, also outside the image; meaningless at depths up to ``MIN_DEPTH_M``, NaN
+    where the distortion model does not hold."""
     depth_m: np.ndarray
     """(C, N) float64 along the optical axis."""
     visible: np.ndarray
@@ -66,6 +67,7 @@ def project_to_camera(
     if camera.distortion is not None:
         xy = distort(np.where(in_field[:, None], xy, 0.0), camera.distortion)
     uv_px = xy @ camera.intrinsics[:2, :2].T + camera.intrinsics[:2, 2]
+    uv_px[~in_field] = np.nan
     return uv_px, depth_m, deep & in_field & inside_image(uv_px, camera)
 
 

@@ -38,6 +38,18 @@ class Entries:
     """(R,) uint8 true class of what the reference sees, IGNORE where unknown: ``points`` by the labels of the points
     behind it, ``pixels`` by the pixel itself. Purity is measured with it; it is never stored or taught."""
 
+    def without(self, voxels: np.ndarray) -> "Entries":
+        """The entries outside the voxels (V,), sorted keys; costs a search per voxel, not per entry."""
+        first, last = (np.searchsorted(self.voxel, voxels, side) for side in ("left", "right"))
+        if (first == last).all():
+            return self
+        edges = np.zeros(len(self.voxel) + 1, dtype=np.int64)
+        np.add.at(edges, first, 1)
+        np.add.at(edges, last, -1)
+        keep = edges.cumsum()[:-1] == 0
+        columns = {name: getattr(self, name)[keep] for name in ("voxel", "camera", "u", "v", "num_points")}
+        return Entries(**columns, truth={kind: truth[keep] for kind, truth in self.truth.items()})
+
 
 def aggregate(
     frame: Frame,

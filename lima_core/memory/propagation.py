@@ -2,17 +2,23 @@
 
 Voxels are fixed in the scene, so a stored entry is never moved. A new frame pushes its entries, the oldest frame's
 leave (first in, first out), and the bank of a frame is a join of the window with the voxels that its own scan
-occupies. The cost of a step grows with the entries in the window only, not with cameras, images or features.
+occupies; these may be coarser than the stored ones, which they hold. The cost of a step grows with the entries in the
+window only, not with cameras, images or features.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
 from lima_core.errors import ConfigError
 from lima_core.memory.cross_view import Entries
+from lima_core.memory.voxel_keys import CAMERA_BITS, KEY_BITS, coarser
 from lima_core.stores.memory_bank import FrameBank
+
+AGE_BITS = 8
+Found = tuple[np.ndarray, np.ndarray]
+"""Rows of entries that lie in an occupied voxel, and the position of that voxel."""
 
 
 class Window:
@@ -21,43 +27,73 @@ class Window:
     def __init__(self, frames: int) -> None:
         self._entries: deque[Entries] = deque(maxlen=frames)
 
+    def forget(self, voxels: np.ndarray) -> None:
+        """Drops all entries in the voxels (V,), sorted keys: what was seen there no longer is."""
+        for position, entries in enumerate(self._entries):
+            self._entries[position] = entries.without(voxels)
+
     def push(self, entries: Entries) -> None:
         """Adds the current frame's entries; the oldest frame's leave once the window is full."""
         self._entries.appendleft(entries)
 
-    def recall(self, voxel: np.ndarray) -> tuple[FrameBank, dict[str, np.ndarray]]:
+    def recall(self, voxel: np.ndarray, level: np.ndarray | None = None) -> tuple[FrameBank, dict[str, np.ndarray]]:
         """All references of the window in the voxels of the current scan.
 
         Args:
             voxel: (N,) int64 scene voxel key of each point of the current scan.
+            level: (N,) int64 how often the edge of each point's voxel is doubled; None: never.
 
         Returns:
             The bank of the current frame, and by kind of truth the (R,) uint8 true class of each of its references.
         """
-        occupied, occupied_of_point = np.unique(voxel, return_inverse=True)
-        found = [_inside(entries, occupied) for entries in self._entries]
-        target = np.concatenate([place for _, place in found])
+        level = np.zeros(len(voxel), dtype=np.int64) if level is None else level
+        occupied, occupied_of_point = np.unique(_pooling_keys(voxel, level), return_inverse=True)
+        found = [_inside(entries, occupied, np.unique(level)) for entries in self._entries]
+        place = np.concatenate([place for _, place in found])
         age = np.repeat(np.arange(len(found), dtype=np.uint8), [len(place) for _, place in found])
-        order = np.argsort(target, kind="stable")
-        taught, length = np.unique(target, return_counts=True)
+        camera = self._gather("camera", found)
+        order = np.argsort(((place << AGE_BITS | age) << CAMERA_BITS) | camera, kind="stable")
+        taught, length = np.unique(place, return_counts=True)
         _check_counts(int(length.max(initial=0)))
         target_of_occupied = np.full(len(occupied), -1, dtype=np.int32)
         target_of_occupied[taught] = np.arange(len(taught), dtype=np.int32)
-
-        def gather(columns: Iterable[np.ndarray]) -> np.ndarray:
-            parts = [column[keep] for column, (keep, _) in zip(columns, found, strict=True)]
-            return np.concatenate(parts)[order]
-
         bank = FrameBank(
             point_target=target_of_occupied[occupied_of_point],
             num_references=length.astype(np.uint16),
             age=age[order],
-            camera=gather(e.camera for e in self._entries),
-            u=gather(e.u for e in self._entries),
-            v=gather(e.v for e in self._entries),
-            num_points=gather(e.num_points for e in self._entries),
+            camera=camera[order],
+            **{name: self._gather(name, found)[order] for name in ("u", "v", "num_points")},
         )
-        return bank, {kind: gather(e.truth[kind] for e in self._entries) for kind in self._entries[0].truth}
+        kinds = self._entries[0].truth
+        truth = {kind: [entries.truth[kind] for entries in self._entries] for kind in kinds}
+        return bank, {kind: _join(columns, found)[order] for kind, columns in truth.items()}
+
+    def youngest(self, voxel: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """(N,) int64 age of the youngest reference in the voxel of each point; the window's length where none is."""
+        occupied, occupied_of_point = np.unique(_pooling_keys(voxel, level), return_inverse=True)
+        youngest = np.full(len(occupied), len(self._entries))
+        for age in reversed(range(len(self._entries))):
+            youngest[_inside(self._entries[age], occupied, np.unique(level))[1]] = age
+        return youngest[occupied_of_point]
+
+    def _gather(self, name: str, found: Sequence[Found]) -> np.ndarray:
+        return _join([getattr(entries, name) for entries in self._entries], found)
+
+
+def fallback_levels(window: Window, voxel: np.ndarray, level: np.ndarray, doublings: int) -> np.ndarray:
+    """(N,) int64 levels at which points are pooled that no reference shares a voxel with: coarser ones.
+
+    The level of a point is the finest whose youngest reference is as young as that of the coarsest allowed. So it does
+    not depend on the window's length, and a long bank still is every shorter one.
+
+    Args:
+        window: with the current frame's entries.
+        voxel: (N,) int64 keys of the current scan.
+        level: (N,) int64 the finest levels.
+        doublings: how much coarser a voxel may get.
+    """
+    youngest = np.stack([window.youngest(voxel, level + more) for more in range(doublings + 1)])
+    return level + (youngest == youngest[-1]).argmax(axis=0)
 
 
 def _check_counts(most: int) -> None:
@@ -69,10 +105,25 @@ def _check_counts(most: int) -> None:
         )
 
 
-def _inside(entries: Entries, occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pooling_keys(voxel: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """(N,) int64 keys of voxels of several levels, sorted by level first."""
+    keys = np.empty_like(voxel)
+    for present in np.unique(level):
+        rows = level == present
+        keys[rows] = coarser(voxel[rows], present) | present << KEY_BITS
+    return keys
+
+
+def _inside(entries: Entries, occupied: np.ndarray, levels: np.ndarray) -> Found:
     """Which entries lie in an occupied voxel, (K,) rows; and in which, (K,) position in the sorted ``occupied``."""
-    if not len(occupied):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    place = np.minimum(np.searchsorted(occupied, entries.voxel), len(occupied) - 1)
-    keep = np.nonzero(occupied[place] == entries.voxel)[0]
-    return keep, place[keep]
+    rows, places = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for level in levels:
+        keys = coarser(entries.voxel, level) | level << KEY_BITS
+        place = np.minimum(np.searchsorted(occupied, keys), len(occupied) - 1)
+        rows.append(np.nonzero(occupied[place] == keys)[0])
+        places.append(place[rows[-1]])
+    return np.concatenate(rows), np.concatenate(places)
+
+
+def _join(columns: Sequence[np.ndarray], found: Sequence[Found]) -> np.ndarray:
+    return np.concatenate([column[rows] for column, (rows, _) in zip(columns, found, strict=True)])

@@ -12,6 +12,7 @@ from lima_core.types import Frame
 
 CAMERA_BITS = 5
 BITS_XYZ = (20, 20, 18)
+KEY_BITS = sum(BITS_XYZ)
 
 
 def voxel_keys(frame: Frame, scene_from_global: np.ndarray, xyz_lidar: np.ndarray, voxel_size_m: float) -> np.ndarray:
@@ -37,3 +38,31 @@ def voxel_keys(frame: Frame, scene_from_global: np.ndarray, xyz_lidar: np.ndarra
         )
     x, y, z = (cells + half).T
     return (x << (BITS_XYZ[1] + BITS_XYZ[2])) | (y << BITS_XYZ[2]) | z
+
+
+def coarser(keys: np.ndarray, levels: int) -> np.ndarray:
+    """(N,) int64 keys of the voxels of ``2**levels`` times the edge that hold the given ones.
+
+    They are distinct among voxels of one edge only, and smaller than ``1 << KEY_BITS``.
+    """
+    if levels == 0:
+        return keys
+    x, y, z = keys >> (BITS_XYZ[1] + BITS_XYZ[2]), keys >> BITS_XYZ[2], keys
+    masks = [(1 << bits) - 1 for bits in BITS_XYZ]
+    x, y, z = ((axis & mask) >> levels for axis, mask in zip((x, y, z), masks, strict=True))
+    return (x << (BITS_XYZ[1] + BITS_XYZ[2])) | (y << BITS_XYZ[2]) | z
+
+
+def growth_levels(xyz_lidar: np.ndarray, growth_range_m: float | None) -> np.ndarray:
+    """(N,) int64 how often the voxel of each point is doubled: 1 from ``growth_range_m`` on, 2 from twice that, ...
+
+    Beams spread with range, and voxels that spread with them are hit as often; None keeps them at one size.
+
+    Args:
+        xyz_lidar: (N, 3) metres, LiDAR frame.
+        growth_range_m: range at which voxels double first.
+    """
+    if growth_range_m is None:
+        return np.zeros(len(xyz_lidar), dtype=np.int64)
+    range_m = np.linalg.norm(xyz_lidar, axis=1)
+    return np.floor(np.log2(np.maximum(range_m / growth_range_m, 0.5))).astype(np.int64) + 1

@@ -10,7 +10,7 @@ from lima_core.datasets.nuscenes import CAMERAS, NuScenesConfig, NuScenesDataset
 from lima_core.errors import DataError
 from lima_core.geometry import se3
 from lima_core.geometry.camera import project_to_camera
-from lima_core.types import IGNORE
+from lima_core.types import IGNORE, NO_SURFACE
 from tests.lima_core.datasets.recordings import recording
 from tests.lima_core.datasets.tiny_nuscenes import HEIGHT_PX, NUM_POINTS, WIDTH_PX, write_tiny_nuscenes
 
@@ -93,9 +93,9 @@ def test_raw_ids_become_train_ids(dataset: NuScenesDataset) -> None:
     assert labels.tolist() == [per_raw_id[point % 32] for point in range(NUM_POINTS)]
 
 
-def test_pixel_truth_is_mapped_like_labels_and_the_sky_is_ignored(dataset: NuScenesDataset) -> None:
+def test_pixel_truth_is_mapped_like_labels_and_the_sky_has_no_surface(dataset: NuScenesDataset) -> None:
     truth = dataset.load_pixel_classes(dataset.frames("scene-0061")[0].cameras[0])
-    assert truth[0, :33].tolist() == [*dataset.load_labels(dataset.frames("scene-0061")[0])[:32].tolist(), IGNORE]
+    assert truth[0, :33].tolist() == [*dataset.load_labels(dataset.frames("scene-0061")[0])[:32].tolist(), NO_SURFACE]
 
 
 def test_points_are_read_without_the_devkit(
