@@ -32,7 +32,7 @@ from lima_core.viz.choose import taught_frame
 from lima_core.viz.coverage import coverage_sheet
 from lima_core.viz.features import features_sheet
 from lima_core.viz.predicted import error_maps
-from lima_core.viz.quality import quality_by_window
+from lima_core.viz.quality import quality_by_group, quality_by_window
 from lima_core.viz.sheet import Sheet, draw_sheet
 from lima_core.viz.shown import ShownFrame, Sources
 from lima_core.viz.similarity import find_queries, similarity_sheet
@@ -215,7 +215,7 @@ def curves(opened: Opened, trainings: Sequence[Training]) -> str:
 
 
 def bank_quality(opened: Opened) -> str:
-    """What the memory bank is worth, by window, and what it costs."""
+    """What the memory bank is worth, by window and by group of points, and what it costs."""
     title = "The memory bank"
     if opened.bank is None:
         return html.section(title, html.note("There is no memory bank: none was given."))
@@ -224,7 +224,8 @@ def bank_quality(opened: Opened) -> str:
     quality = Quality.total([Quality.from_json(part["quality"]) for part in attributes], bank.frames)
     num_frames = max(sum(part["num_frames"] for part in attributes), 1)
     costs = provenance.facts(bank_costs(opened, quality, num_frames))
-    return html.section(title, quality_by_window(quality.by_window()), costs)
+    by_group = quality_by_group(quality.by_group(quality.frames), quality.frames)
+    return html.section(title, quality_by_window(quality.by_window()), by_group, costs)
 
 
 def bank_costs(opened: Opened, quality: Quality, num_frames: int) -> dict[str, str]:

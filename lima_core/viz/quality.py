@@ -1,6 +1,6 @@
-"""What a memory bank is worth: a figure and a table by window."""
+"""What a memory bank is worth: a figure and a table by window, and a table by group of points."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lima_core.viz import html
 from lima_core.viz.curves import Row, draw_depth, draw_shares
@@ -11,6 +11,15 @@ EXPLAINED = (
     "reference) pairs in which the class that the reference sees is the class of the point it teaches; by points: the "
     "labels of the LiDAR points behind the reference; by pixels: the class of the pixel itself."
 )
+BY_GROUP = "By group of the LiDAR points that are taught, by their distance from the LiDAR"
+MOVING_KNOWN = (
+    "by whether the thing they lie on moves, which a synthetic world knows, and of other data sets only those whose "
+    "labels tell it"
+)
+MOVING_UNKNOWN = "Which points move is not known: this data set does not say it."
+
+GroupRow = Mapping[str, str | float | None]
+"""Of one group: ``points``, its name, ``share``, ``coverage``, ``purity_points``, ``purity_pixels``."""
 
 
 def quality_by_window(rows: Sequence[Row]) -> str:
@@ -36,6 +45,24 @@ def quality_by_window(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return html.drawings(svg, EXPLAINED) + html.table(header, cells, "nnnnn") + _not_judged(rows[-1])
+
+
+def quality_by_group(rows: Sequence[GroupRow], frames: int) -> str:
+    """Table, and a sentence for what the groups are.
+
+    Args:
+        rows: by group, of all points first.
+        frames: the window that they are counted in.
+    """
+    header = ["points", "share, %", "coverage, %", "purity by points, %", "purity by pixels, %"]
+    names = ("share", "coverage", "purity_points", "purity_pixels")
+    cells = [[str(row["points"]), *(percent(row[name]) for name in names)] for row in rows]
+    window = f"in a window of {frames} key frame{'s' if frames > 1 else ''}"
+    if {"static", "moving"} & {row["points"] for row in rows}:
+        explained = f"{BY_GROUP}, and {MOVING_KNOWN}; {window}."
+    else:
+        explained = f"{BY_GROUP}; {window}. {MOVING_UNKNOWN}"
+    return html.table(header, cells, "lnnnn") + html.note(explained)
 
 
 def _not_judged(row: Row) -> str:

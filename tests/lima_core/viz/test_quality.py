@@ -1,6 +1,6 @@
 import pytest
 
-from lima_core.viz.quality import percent, quality_by_window
+from lima_core.viz.quality import percent, quality_by_group, quality_by_window
 
 
 def rows(points: float | None, pixels: float | None) -> list[dict]:
@@ -26,6 +26,28 @@ def test_a_panel_for_what_is_known_and_a_sentence_for_what_is_not(
     assert ("is not known" in text) == (said is not None)
     assert said is None or said in text
     assert '<td class="n">81.00</td><td class="n">1.50</td>' in text
+
+
+def group(points: str, share: float, pixels: float | None = None) -> dict:
+    return {"points": points, "share": share, "coverage": 0.7123, "purity_points": 0.98, "purity_pixels": pixels}
+
+
+def test_a_row_for_every_group_of_points_and_a_dash_for_what_is_not_known() -> None:
+    text = quality_by_group([group("all", 1.0, 0.95), group("moving", 0.012), group("0-10 m", 0.5)], 6)
+    assert text.count("<tr>") == 4
+    dash = '<td class="n">\N{EN DASH}</td>'
+    numbers = '<td class="n">1.20</td><td class="n">71.23</td><td class="n">98.00</td>'
+    assert f'<td class="l">moving</td>{numbers}{dash}' in text
+    assert '<td class="n">100.00</td><td class="n">71.23</td><td class="n">98.00</td><td class="n">95.00</td>' in text
+    assert "in a window of 6 key frames" in text
+
+
+@pytest.mark.parametrize(("names", "known"), [(("all", "static"), True), (("all", "0-10 m"), False)])
+def test_static_and_moving_are_explained_where_they_are_known(names: tuple[str, ...], known: bool) -> None:
+    text = quality_by_group([group(name, 0.5) for name in names], 1)
+    assert ("which a synthetic world knows" in text) == known
+    assert ("Which points move is not known" in text) != known
+    assert "in a window of 1 key frame." in text
 
 
 def test_percent() -> None:
