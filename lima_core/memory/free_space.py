@@ -66,9 +66,10 @@ class ScanView:
         if not len(self._key):
             return np.zeros(len(column), dtype=bool)
         above = np.searchsorted(self._key, column * _COLUMN_STRIDE + elevation_deg + 90)
-        below = np.maximum(above - 1, 0)
-        above = np.minimum(above, len(self._key) - 1)
-        there = (self._column[above] == column) & (self._column[below] == column)
+        there = (above > 0) & (above < len(self._key))  # none lies above the very last beam, none below the first
+        above = np.where(there, above, 0)
+        below = above - 1
+        there &= (self._column[above] == column) & (self._column[below] == column)
         close = self._elevation_deg[above] - self._elevation_deg[below] < WIDEST_GAP_DEG
         return there & close & (self._range_m[above] > beyond_m) & (self._range_m[below] > beyond_m)
 
