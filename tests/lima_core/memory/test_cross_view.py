@@ -3,9 +3,10 @@
 from collections import defaultdict
 
 import numpy as np
+import pytest
 
 from lima_core.geometry.camera import project
-from lima_core.memory.cross_view import aggregate
+from lima_core.memory.cross_view import Entries, aggregate
 from lima_core.types import IGNORE
 from tests.lima_core.memory.toy_drive import HEIGHT_PX, WIDTH_PX, toy_drive
 
@@ -48,3 +49,24 @@ def test_a_camera_without_an_image_gives_no_reference() -> None:
     blind = type(frame)(**{**vars(frame), "cameras": (None, *frame.cameras[1:])})
     entries = aggregate(blind, project(blind, drive.points[0]), drive.voxels(0))
     assert set(entries.camera.tolist()) == {1, 2}
+
+
+def random_entries(num_references: int, num_voxels: int) -> Entries:
+    rng = np.random.default_rng(num_references)
+    columns = {name: rng.integers(0, 200, num_references).astype(np.uint16) for name in ("u", "v")}
+    columns |= {name: rng.integers(0, 6, num_references).astype(np.uint8) for name in ("camera", "num_points")}
+    truth = {"points": rng.integers(0, 9, num_references).astype(np.uint8)}
+    return Entries(voxel=np.sort(rng.integers(0, num_voxels, num_references)), **columns, truth=truth)
+
+
+@pytest.mark.parametrize("num_references", [0, 1, 60])
+@pytest.mark.parametrize("forgotten", [[], [0], [29], [-5, 40], [3, 4, 5, 20, 29], range(30)])
+def test_without_keeps_what_isin_does_not_name(num_references: int, forgotten: list[int]) -> None:
+    entries, voxels = random_entries(num_references, 30), np.array(list(forgotten), dtype=np.int64)
+    left = entries.without(voxels)
+    keep = ~np.isin(entries.voxel, voxels)
+    for name in ("voxel", "camera", "u", "v", "num_points"):
+        np.testing.assert_array_equal(getattr(left, name), getattr(entries, name)[keep], err_msg=name)
+        assert getattr(left, name).dtype == getattr(entries, name).dtype
+    np.testing.assert_array_equal(left.truth["points"], entries.truth["points"][keep])
+    assert len(entries.voxel) == num_references
