@@ -25,7 +25,7 @@ from lima_core.training.cost import training_bytes, training_seconds
 from lima_core.training.loop import FitConfig, finish, fit
 from lima_core.types import Resources
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(types.Config):
@@ -63,7 +63,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     backbone = build_backbone(config.backbone, IN_CHANNELS, resources.engine, config.seed)
     student = build_method(config.method, backbone, store.facts, config.seed)
     result = fit(student, student.loss, source, config.fit, out, resources, config.seed, "distill")
-    save_student(config, student, index, out)
+    save_student(config, student, index, source.window, out)
     finish(out)
     return {
         **asdict(result),
@@ -110,11 +110,13 @@ def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, store: Fe
     )
 
 
-def save_student(config: Config, student: Lima, index: FrameIndex, out: Path) -> None:
+def save_student(config: Config, student: Lima, index: FrameIndex, window: int, out: Path) -> None:
     """Writes the backbone with all that a downstream stage must know, and the head beside it."""
     facts = {
         "method": config.method.name,
         "teacher": student.facts.teacher,
+        "window": window,
+        "cross_view": config.method.cross_view,
         "in_channels": IN_CHANNELS,
         "voxels": config.voxels.model_dump(mode="json"),
         "backbone": config.backbone.model_dump(mode="json"),

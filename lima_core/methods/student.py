@@ -13,6 +13,7 @@ from lima_core.errors import CheckpointError
 from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, VoxelGridConfig
 from lima_core.loading.collate import with_batch_column
 from lima_core.loading.segmentation import IN_CHANNELS, voxelise
+from lima_core.memory.pooling import CrossView
 from lima_core.models import BackboneConfig, build_backbone
 from lima_core.models.heads import HeadConfig, build_head
 from lima_core.sparse.tensor import SparseTensor
@@ -30,6 +31,10 @@ class Student:
     teacher: str
     """Identity of the teacher in whose space the features lie."""
     channels: int
+    window: int
+    """Key frames whose memory taught it."""
+    cross_view: CrossView
+    """How the cameras of one frame shared a voxel in what it was taught."""
     device: str = "cpu"
 
     @torch.no_grad()
@@ -62,6 +67,9 @@ def load_student(path: Path, engine: str = "native", device: str = "cpu") -> Stu
     if meta["in_channels"] != IN_CHANNELS:
         what = f"takes {meta['in_channels']} input channels, not {IN_CHANNELS} (x y z intensity)"
         raise CheckpointError(what, where=path, remedy="distill again")
+    if not {"window", "cross_view"} <= meta.keys():
+        what = "does not say which memory taught it: an earlier version wrote it"
+        raise CheckpointError(what, where=path, remedy="distill again")
     backbone = build_backbone(_parsed(BackboneConfig, meta["backbone"]), IN_CHANNELS, engine)
     head = build_head(_parsed(HeadConfig, head_meta["head"]), backbone.out_channels, head_meta["channels"])
     load_weights(path / "backbone", backbone)
@@ -73,6 +81,8 @@ def load_student(path: Path, engine: str = "native", device: str = "cpu") -> Stu
         method=meta["method"],
         teacher=meta["teacher"],
         channels=head_meta["channels"],
+        window=meta["window"],
+        cross_view=meta["cross_view"],
         device=device,
     )
 

@@ -33,7 +33,7 @@ def features_sheet(shown: ShownFrame) -> Sheet:
     from_above = [
         (height_colours(shown.points), "height"),
         (by_point(shown.colours(now_targets), now.point_target), f"current frame alone, {_share(now.point_target)}"),
-        (of_bank, f"{shown.sources.bank.frames} frames, {_share(bank.point_target)}"),
+        (of_bank, f"{shown.sources.window} frames, {_share(bank.point_target)}"),
         (of_student, "every point"),
     ]
     return Sheet(

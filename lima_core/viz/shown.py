@@ -31,6 +31,11 @@ class Sources:
     student: Student | None = None
 
     @property
+    def window(self) -> int:
+        """Key frames that taught the student, or that the bank remembers."""
+        return self.student.window if self.student else self.bank.frames
+
+    @property
     def data(self) -> str:
         """The data set's name; synthetic data are always called so."""
         return f"{self.index.facts.name}{', synthetic data' if self.index.facts.synthetic else ''}"
@@ -101,13 +106,15 @@ class ShownFrame:
         return self._patches(self.frame.index)[0]
 
     def targets(self, window: int | None = None) -> tuple[FrameBank, np.ndarray]:
-        """The bank of a window (None: its own), and (T, C) float32 unit targets pooled from it as in training."""
-        bank = self.bank if window is None else self.bank.within(window)
-        oldest = max(0, self.frame.index - (window or self.sources.bank.frames) + 1)
+        """The bank of a window (None: what taught the student), and (T, C) float32 unit targets pooled from it."""
+        student, window = self.sources.student, window or self.sources.window
+        bank = self.bank.within(window)
+        oldest = max(0, self.frame.index - window + 1)
         facts = self.sources.store.facts
         references = to_references([bank], [self.frame.index + 1 - oldest], len(facts.cameras))
         table = torch.from_numpy(self._patches(oldest).reshape(-1, facts.channels))
-        return bank, pool(table, references, facts.grid, facts.patch_px).numpy()
+        cross_view = student.cross_view if student else "mean"
+        return bank, pool(table, references, facts.grid, facts.patch_px, cross_view).numpy()
 
     @cached_property
     def student(self) -> np.ndarray:

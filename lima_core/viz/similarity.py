@@ -79,7 +79,7 @@ def similarity_sheet(shown: ShownFrame, queries: Sequence[Query]) -> Sheet:
         notes=(
             "Ring: the query. Each row compares within one model and has one colour scale for all its panels, from the "
             f"{100 * LOWEST:.0f}nd percentile of its cosines to 1.",
-            f"Bank: pooled over {shown.sources.bank.frames} key frames, taught points only. "
+            f"Bank: pooled over {shown.sources.window} key frames, taught points only. "
             f"Student: {method_name(shown.sources.student.method)}, its head after one pass over this scan; "
             "it sees no image.",
         ),
