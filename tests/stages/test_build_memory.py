@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lima_core.datasets.folder import FolderConfig
 from lima_core.errors import DataError
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import FrameBank, MemoryBank
 from lima_core.types import Resources
 from stages import build_memory
+from stages import index as index_stage
+from tests.lima_core.datasets.tiny_folder import EGO_FROM_LIDAR, edit_line, frame_line, write_tiny_folder
+from tests.lima_core.memory.toy_lidar import GROUND, World, beams, scan
 from tests.stages.small_run import VOXEL_SIZE_M, index_of
 from tests.stages.trees import tree
 
@@ -42,15 +46,6 @@ def test_a_run_killed_between_scenes_continues_to_the_same_bytes(
     monkeypatch.setattr(build_memory.SceneWriter, "append", real)
     assert build(tmp_path, "stopped", raw, index) == expected
     assert tree(tmp_path / "stopped") == tree(tmp_path / "whole")
-
-
-def test_worker_processes_write_the_same_bytes(tmp_path: Path) -> None:
-    raw, index = index_of(tmp_path)
-    build(tmp_path, "alone", raw, index)
-    (tmp_path / "workers").mkdir()
-    config = build_memory.Config(voxel_size_m=VOXEL_SIZE_M)
-    build_memory.run(config, build_memory.Inputs(raw, index), tmp_path / "workers", Resources(workers=2))
-    assert tree(tmp_path / "workers") == tree(tmp_path / "alone")
 
 
 def test_a_long_bank_on_disk_serves_every_shorter_window(tmp_path: Path) -> None:
@@ -97,3 +92,115 @@ def test_an_empty_scan_is_named(tmp_path: Path) -> None:
         build(tmp_path, "memory", raw, index)
     assert not (tmp_path / "memory/memory.zarr/b").exists()
     assert (tmp_path / "memory/memory.zarr/a").exists()
+
+
+WALL, CAR = ((25.0, -30.0, 0.0), (26.0, 30.0, 8.0)), ((9.0, 1.0, 0.0), (13.0, 3.0, 1.5))
+FORWARD = [[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]
+OFF = {"occlusion": None, "free_space": None, "growth_range_m": None}
+ON = {"fallback": 2}
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Data root and index of drives towards a wall; a car stands beside the road and is gone from frame 3 on."""
+    root = tmp_path_factory.mktemp("street")
+    raw, out = root / "raw", root / "index"
+    raw.mkdir()
+    out.mkdir()
+    write_tiny_folder(raw)
+    for sequence in ("a", "b"):
+        for number in range(6):
+            write_street_frame(raw / "sequences" / sequence, number)
+    index_stage.run(index_stage.Config(dataset=FolderConfig()), index_stage.Inputs(raw), out, Resources())
+    return raw, out
+
+
+def write_street_frame(folder: Path, number: int) -> None:
+    line = frame_line(number)
+    global_from_lidar = np.array(line["global_from_ego"]) @ np.array(EGO_FROM_LIDAR)
+    position, yaw = global_from_lidar[:2, 3], np.arctan2(global_from_lidar[1, 0], global_from_lidar[0, 0])
+    world = World((WALL, CAR) if number < 3 else (WALL,))
+    scanned = scan(world, beams(1.5), tuple(position), yaw, step_deg=0.6)
+    columns = np.zeros((len(scanned.xyz), 5), dtype=np.float32)
+    columns[:, 1:4] = scanned.xyz
+    columns.tofile(folder / line["points"])
+    raw_id = np.select([scanned.hit == GROUND, scanned.hit == 0], [3, 40], 5)
+    raw_id.astype(np.uint16).tofile(folder / line["labels"])
+    camera = [[*row, at] for row, at in zip(FORWARD, (number + 1.5, 0.0, 1.5), strict=True)] + [[0.0, 0.0, 0.0, 1.0]]
+    edit_line(
+        folder / "frames.jsonl", number + 1, lambda value: value["cameras"]["front"].update(global_from_camera=camera)
+    )
+
+
+def build_street(root: Path, name: str, street: tuple[Path, Path], workers: int = 0, **kwargs: object) -> dict:
+    out = root / name
+    out.mkdir()
+    config = build_memory.Config(**{"voxel_size_m": 0.8, "frames": 5} | kwargs)
+    return build_memory.run(config, build_memory.Inputs(*street), out, Resources(workers=workers))
+
+
+def test_every_switch_shows_in_the_summary(tmp_path: Path, street: tuple[Path, Path]) -> None:
+    off = build_street(tmp_path, "off", street, **OFF)
+    occlusion = build_street(tmp_path, "occlusion", street, **{**OFF, "occlusion": {}})
+    growth = build_street(tmp_path, "growth", street, **{**OFF, "growth_range_m": 10.0})
+    fallback = build_street(tmp_path, "fallback", street, **OFF, fallback=2)
+    assert 0.5 * off["references_per_frame"] < occlusion["references_per_frame"] < off["references_per_frame"]
+    assert by_group(growth)["20-40 m"] > by_group(off)["20-40 m"] and growth["depth"] > off["depth"]
+    assert by_group(growth)["0-10 m"] == by_group(off)["0-10 m"]
+    assert all(fallback_row >= row for fallback_row, row in zip(*map(coverages, (fallback, off)), strict=True))
+    assert fallback["coverage"] > off["coverage"]
+
+
+def test_what_left_teaches_no_longer_what_lies_there_now(tmp_path: Path, street: tuple[Path, Path]) -> None:
+    """Voxels of 2 m hold the car as well as the road that comes to light when it has gone."""
+    off, gate = (
+        build_street(tmp_path, name, street, **OFF | {"free_space": switch}, voxel_size_m=2.0)
+        for name, switch in (("off", None), ("gate", {}))
+    )
+    assert 0.9 * off["references_per_frame"] < gate["references_per_frame"] < off["references_per_frame"]
+    assert gate["purity_points"] > off["purity_points"]
+    assert gate["by_window"][0] == off["by_window"][0]
+
+
+def by_group(summary: dict) -> dict[str, float]:
+    return {row["points"]: row["coverage"] for row in summary["by_group"]}
+
+
+def coverages(summary: dict) -> list[float]:
+    return [row["coverage"] for row in summary["by_window"]]
+
+
+def test_groups_are_ranges_where_nobody_knows_what_moves(tmp_path: Path, street: tuple[Path, Path]) -> None:
+    rows = build_street(tmp_path, "memory", street)["by_group"]
+    assert [row["points"] for row in rows] == ["all", "0-10 m", "10-20 m", "20-40 m", "over 40 m"]
+    assert sum(row["share"] for row in rows[1:]) == pytest.approx(1)
+
+
+def test_with_all_switches_on_workers_write_the_same_bytes(tmp_path: Path, street: tuple[Path, Path]) -> None:
+    summaries = [build_street(tmp_path, name, street, workers, **ON) for name, workers in (("alone", 0), ("two", 2))]
+    assert summaries[0] == summaries[1]
+    assert tree(tmp_path / "alone") == tree(tmp_path / "two")
+
+
+@pytest.mark.parametrize("switches", [{}, ON], ids=["defaults", "fallback"])
+def test_a_long_bank_serves_every_shorter_window_whatever_is_switched_on(
+    tmp_path: Path, street: tuple[Path, Path], switches: dict
+) -> None:
+    summary = build_street(tmp_path, "long", street, **switches)
+    long = MemoryBank.open(tmp_path / "long")
+    for frames in (1, 3):
+        rows = build_street(tmp_path, f"short{frames}", street, **switches | {"frames": frames})["by_window"]
+        assert rows == summary["by_window"][:frames]
+        short = MemoryBank.open(tmp_path / f"short{frames}")
+        for frame in FrameIndex.open(street[1]).frames():
+            read, built = long.frame(frame.scene, frame.index, frames), short.frame(frame.scene, frame.index)
+            for name in FrameBank.__dataclass_fields__:
+                np.testing.assert_array_equal(getattr(read, name), getattr(built, name), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"growth_range_m": 0.0}, {"fallback": 5}, {"free_space": {"directions": "none"}}, {"occlusion": True}]
+)
+def test_switches_that_mean_nothing_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        build_memory.Config(**wrong)
