@@ -42,7 +42,7 @@ class ScanView:
 
     def __init__(self, xyz_lidar: np.ndarray) -> None:
         column, elevation_deg, range_m = _directions(xyz_lidar)
-        key = column * _COLUMN_STRIDE + elevation_deg + 90
+        key = _key(column, elevation_deg)
         order = np.argsort(key, kind="stable")
         self._key, self._column = key[order], column[order]
         self._elevation_deg, self._range_m = elevation_deg[order], range_m[order]
@@ -56,22 +56,30 @@ class ScanView:
         """
         column, elevation_deg, range_m = _directions(xyz_lidar)
         beyond_m = range_m * (1 + config.margin_share) + config.margin_m
-        through = range_m > NEAREST_M
-        for side in (-1, 0, 1):
-            through &= self._around((column + side) % _NUM_COLUMNS, elevation_deg, beyond_m)
+        rows = np.nonzero(range_m > NEAREST_M)[0]
+        rows = rows[np.argsort(_key(column[rows], elevation_deg[rows]))]  # searches in order are fast
+        for side in (0, -1, 1):  # most places fall at the first
+            near = (column[rows] + side) % _NUM_COLUMNS
+            rows = rows[self._around(near, elevation_deg[rows], beyond_m[rows])]
+        through = np.zeros(len(column), dtype=bool)
+        through[rows] = True
         return through
 
     def _around(self, column: np.ndarray, elevation_deg: np.ndarray, beyond_m: np.ndarray) -> np.ndarray:
         """(M,) bool: the beams next above and below in these columns are close enough and both go on."""
         if not len(self._key):
             return np.zeros(len(column), dtype=bool)
-        above = np.searchsorted(self._key, column * _COLUMN_STRIDE + elevation_deg + 90)
+        above = np.searchsorted(self._key, _key(column, elevation_deg))
         there = (above > 0) & (above < len(self._key))  # none lies above the very last beam, none below the first
         above = np.where(there, above, 0)
         below = above - 1
         there &= (self._column[above] == column) & (self._column[below] == column)
         close = self._elevation_deg[above] - self._elevation_deg[below] < WIDEST_GAP_DEG
         return there & close & (self._range_m[above] > beyond_m) & (self._range_m[below] > beyond_m)
+
+
+def _key(column: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
+    return column * _COLUMN_STRIDE + elevation_deg + 90
 
 
 def _directions(xyz_lidar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,9 +7,11 @@ firing. In metres that footprint grows with range and beam spacing; as an angle,
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from pydantic import Field
+from scipy.ndimage import minimum_filter1d
 
 from lima_core.geometry.camera import MIN_DEPTH_M, Projection
 from lima_core.types import Camera, Config, Frame
@@ -140,20 +142,22 @@ def cover_rows(
     buffer_m: np.ndarray, row: np.ndarray, column: np.ndarray, depth_m: np.ndarray, up: np.ndarray, down: np.ndarray
 ) -> None:
     """Writes points (N,) into a z-buffer (H, W) so many rows above and below their own; the nearest depth stays."""
-    order = np.argsort(-depth_m, kind="stable")  # of the points in a cell the nearest is written last
-    row, column, depth_m = row[order], column[order], depth_m[order]
-    up, down = up[order], down[order]
-    for step in range(-int(up.max(initial=0)), int(down.max(initial=0)) + 1):
-        there = row + step
-        reached = np.nonzero((step >= -up) & (step <= down) & (there >= 0) & (there < len(buffer_m)))[0]
-        cell = there[reached], column[reached]
-        buffer_m[cell] = np.minimum(buffer_m[cell], depth_m[reached])
+    length = up + down + 1
+    point = np.repeat(np.arange(len(row)), length)
+    there = (row - up - length.cumsum() + length)[point] + np.arange(len(point))
+    inside = (there >= 0) & (there < len(buffer_m))
+    point, there = point[inside], there[inside]
+    np.minimum.at(buffer_m.reshape(-1), there * buffer_m.shape[1] + column[point], depth_m[point])
 
 
 def cover_columns(buffer_m: np.ndarray, reach: np.ndarray) -> None:
     """Lets every cell of a z-buffer (H, W) cover ``reach`` (W,) columns to both sides; the nearest depth stays."""
-    own_m = buffer_m.copy()
-    for step in range(1, min(int(reach.max(initial=0)), len(reach) - 1) + 1):
-        far = np.where(reach >= step, 0.0, np.inf)
-        np.minimum(buffer_m[:, :-step], own_m[:, step:] + far[step:], out=buffer_m[:, :-step])
-        np.minimum(buffer_m[:, step:], own_m[:, :-step] + far[:-step], out=buffer_m[:, step:])
+    own_m, last = buffer_m.copy(), len(reach)
+    changes = np.nonzero(np.diff(reach))[0] + 1
+    for start, stop in pairwise([0, *changes.tolist(), last]):  # columns that reach equally far
+        far = min(int(reach[start]), last) if stop else 0
+        low, high = max(start - far, 0), min(stop + far, last)
+        part_m = np.full((len(own_m), high - low), np.inf)
+        part_m[:, start - low : stop - low] = own_m[:, start:stop]
+        covered_m = minimum_filter1d(part_m, 2 * far + 1, axis=1, mode="constant", cval=np.inf)
+        np.minimum(buffer_m[:, low:high], covered_m, out=buffer_m[:, low:high])
