@@ -18,7 +18,7 @@ import torch
 
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.memory.pooling import pool, to_references
-from lima_core.metrics.segmentation import confusion_matrix, class_iou
+from lima_core.metrics.segmentation import class_iou, confusion_matrix
 from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import MemoryBank

@@ -1,5 +1,6 @@
 """build-memory: index and points -> MemoryBank. Geometry alone: no image is decoded for it, no feature touched."""
 
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,11 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     bank = MemoryBank.open(out)
     parts = [Quality.from_json(bank.attributes(scene)["quality"]) for scene in bank.scenes()]
     num_frames = sum(bank.attributes(scene)["num_frames"] for scene in bank.scenes())
-    return summary(Quality.total(parts, config.frames), out, num_frames)
+    told = summary(Quality.total(parts, config.frames), out, num_frames)
+    if warning := pose_warning(index.facts.pose_residual_cm, config.voxel_size_m):
+        print(f"build-memory: warning: {warning}", file=sys.stderr, flush=True)
+        told["warning"] = warning
+    return told
 
 
 def estimate(config: Config, scale: Scale) -> Cost:
@@ -82,6 +87,16 @@ def estimate(config: Config, scale: Scale) -> Cost:
         disk_bytes=round(scale.num_frames * scale.num_points * (3.6 + 1.4 * config.frames)),
         memory_bytes=round(400e6 + scale.num_points * (60 * config.frames + 800)),
         seconds=scale.num_frames * scale.num_points * (1.6e-6 + 0.2e-6 * config.frames),
+    )
+
+
+def pose_warning(residual_cm: float | None, voxel_size_m: float) -> str | None:
+    """One line where static surfaces of consecutive key frames lie further apart than a voxel is wide; else None."""
+    if residual_cm is None or residual_cm <= 100 * voxel_size_m:
+        return None
+    return (
+        f"poses fit to {residual_cm:.1f} cm only, voxels are {100 * voxel_size_m:.3g} cm wide: the past teaches beside "
+        "its place; check the poses, or set build_memory.voxel_size_m above the residual"
     )
 
 

@@ -58,7 +58,7 @@ class Dataset(Protocol):
         """(H, W) uint8 train ids of every pixel; None except in worlds that know them."""
 
     def load_moving(self, frame: Frame) -> np.ndarray | None:
-        """(N,) bool, which points lie on something that moves; None except in worlds that know it."""
+        """(N,) bool, which points lie on something that moves; None where neither labels nor a world say so."""
 
 
 class ScanSource(Dataset, Protocol):

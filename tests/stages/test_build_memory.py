@@ -1,6 +1,7 @@
 """build-memory: resumable by scene, without images, and honest about its own quality."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +205,16 @@ def test_a_long_bank_serves_every_shorter_window_whatever_is_switched_on(
 def test_switches_that_mean_nothing_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         build_memory.Config(**wrong)
+
+
+def test_poses_that_fit_worse_than_a_voxel_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, index = index_of(tmp_path)
+    opened = FrameIndex.open(index)
+    for residual_cm, warns in ((100 * VOXEL_SIZE_M + 1, True), (100 * VOXEL_SIZE_M, False), (None, False)):
+        folder = tmp_path / f"index-{residual_cm}"
+        folder.mkdir()
+        facts = replace(opened.facts, pose_residual_cm=residual_cm)
+        FrameIndex.write(folder, opened.frames(), facts, opened.dataset)
+        summary = build(tmp_path, f"memory-{residual_cm}", raw, folder)
+        said = capsys.readouterr().err
+        assert ("warning" in summary) == warns == ("build-memory: warning: poses fit to" in said)

@@ -27,7 +27,11 @@ def write_student(path: Path, head: LinearHeadConfig | MlpHeadConfig) -> tuple[t
     for tensor in backbone.buffers():  # as after a training, so that batch and running statistics differ
         tensor.add_(torch.ones_like(tensor))
     meta = {"kind": "backbone", "backbone": BACKBONE.model_dump(mode="json"), "voxels": GRID.model_dump(mode="json")}
-    save_weights(path / "backbone", backbone, meta | {"in_channels": 4, "method": "lima", "teacher": "toy", "window": 6, "cross_view": "mean"})
+    save_weights(
+        path / "backbone",
+        backbone,
+        meta | {"in_channels": 4, "method": "lima", "teacher": "toy", "window": 6, "cross_view": "mean"},
+    )
     save_weights(path / "head", modules[1], {"kind": "head", "head": head.model_dump(mode="json"), "channels": 10})
     return modules
 
