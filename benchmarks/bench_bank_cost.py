@@ -147,24 +147,22 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    load = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:
-        work, rows = Path(folder), []
+        work = Path(folder)
         prepare(arguments, work)
-        num_frames = len(FrameIndex.open(work / "index").frames())
+        result = {
+            "dataset": arguments.dataset, "frames": len(FrameIndex.open(work / "index").frames()),
+            "channels": arguments.channels, "grid": GRID, "features": "random numbers", "repeats": arguments.repeats,
+            "unit": "seconds per frame prepared, or per training sample; medians; peak_mb: rise of the resident set",
+            "variants": WORDS, "load_average": [os.getloadavg()[0]], "windows": [],
+        }  # fmt: skip
         for window in arguments.windows:
             setup = Setup(str(work / "raw"), str(work), window, arguments.every)
-            rows.append(measure_window(setup, arguments.repeats))
-            load.append(os.getloadavg()[0])
-    result = {
-        "dataset": arguments.dataset, "frames": num_frames, "channels": arguments.channels, "grid": GRID,
-        "features": "random numbers", "repeats": arguments.repeats, "load_average": load,
-        "unit": "seconds per frame prepared, or per training sample; medians; peak_mb: rise of the resident set",
-        "variants": WORDS, "windows": rows,
-    }  # fmt: skip
+            result["windows"].append(measure_window(setup, arguments.repeats))
+            result["load_average"].append(os.getloadavg()[0])
+            if arguments.out:  # after every window: a run takes minutes
+                arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
