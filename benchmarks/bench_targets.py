@@ -43,11 +43,6 @@ POOLINGS: dict[str, dict[str, Any]] = {
     "6 frames": {},
     "12 frames": {"frames": 12},
     "6 frames, first view": {"cross_view": "first"},
-    "6 frames, views by points": {"cross_view": "points"},
-    "6 frames, recent": {"frame_weight": "recent"},
-    "6 frames, by points": {"frame_weight": "points"},
-    "6 frames, agreement 4": {"agreement": 4.0},
-    "6 frames, agreement 16": {"agreement": 16.0},
 }
 STRIDE = 3
 """Every third frame is used."""

@@ -28,7 +28,7 @@ from lima_core.stores.memory_bank import FOLDER, MemoryBank, SceneWriter
 from lima_core.types import Frame, Resources
 from lima_core.whole import appears_whole
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(types.Config):

@@ -21,8 +21,8 @@ class Projection:
     """Where the points of a scan fall in every camera of its frame."""
 
     uv_px: np.ndarray
-    """(C, N, 2) float64, column and row, also outside the image; meaningless at depths up to ``MIN_DEPTH_M``, NaN
-    where the distortion model does not hold."""
+    """(C, N, 2) float64, column and row, also outside the image; NaN at depths up to ``MIN_DEPTH_M``, and where the
+    distortion model does not hold."""
     depth_m: np.ndarray
     """(C, N) float64 along the optical axis."""
     visible: np.ndarray
@@ -61,14 +61,15 @@ def project_to_camera(
     """
     xyz_camera = se3.transform(camera_from_lidar(camera, global_from_lidar), xyz_lidar)
     depth_m = xyz_camera[:, 2]
-    deep = depth_m > MIN_DEPTH_M
-    xy = xyz_camera[:, :2] / np.where(deep, depth_m, 1.0)[:, None]
-    in_field = _in_undistorted_field(xy, camera)
+    uv_px, visible = np.full((len(depth_m), 2), np.nan), np.zeros(len(depth_m), dtype=bool)
+    deep = np.nonzero(depth_m > MIN_DEPTH_M)[0]
+    xy = xyz_camera[deep, :2] / depth_m[deep, None]
     if camera.distortion is not None:
-        xy = distort(np.where(in_field[:, None], xy, 0.0), camera.distortion)
-    uv_px = xy @ camera.intrinsics[:2, :2].T + camera.intrinsics[:2, 2]
-    uv_px[~in_field] = np.nan
-    return uv_px, depth_m, deep & in_field & inside_image(uv_px, camera)
+        in_field = _in_undistorted_field(xy, camera)
+        deep, xy = deep[in_field], distort(xy[in_field], camera.distortion)
+    uv_px[deep] = xy @ camera.intrinsics[:2, :2].T + camera.intrinsics[:2, 2]
+    visible[deep] = inside_image(uv_px[deep], camera)
+    return uv_px, depth_m, visible
 
 
 def inside_image(uv_px: np.ndarray, camera: Camera) -> np.ndarray:
@@ -82,8 +83,6 @@ def inside_image(uv_px: np.ndarray, camera: Camera) -> np.ndarray:
 
 def _in_undistorted_field(xy: np.ndarray, camera: Camera) -> np.ndarray:
     """Points far outside the field, where the distortion polynomial folds back into the image, are not seen."""
-    if camera.distortion is None:
-        return np.ones(len(xy), dtype=bool)
     corners = np.array([[0, 0], [camera.width_px, 0], [0, camera.height_px], [camera.width_px, camera.height_px]])
     rays = (corners - camera.intrinsics[:2, 2]) @ np.linalg.inv(camera.intrinsics[:2, :2]).T
     return np.linalg.norm(xy, axis=1) < 1.5 * np.linalg.norm(rays, axis=1).max()
@@ -97,7 +96,7 @@ def project(frame: Frame, xyz_lidar: np.ndarray) -> Projection:
         xyz_lidar: (N, 3) metres, LiDAR frame.
     """
     num_cameras, num_points = len(frame.cameras), len(xyz_lidar)
-    uv_px = np.zeros((num_cameras, num_points, 2))
+    uv_px = np.full((num_cameras, num_points, 2), np.nan)
     depth_m = np.zeros((num_cameras, num_points))
     visible = np.zeros((num_cameras, num_points), dtype=bool)
     for index, camera in enumerate(frame.cameras):

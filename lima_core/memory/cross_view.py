@@ -6,18 +6,17 @@ are pooled (``pooling.reference_weights``), so overlapping cameras never count a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from lima_core.errors import DataError
 from lima_core.geometry.camera import Projection
-from lima_core.memory.voxel_keys import CAMERA_BITS
+from lima_core.memory.voxel_keys import CAMERA_BITS, coarser
 from lima_core.types import IGNORE, Frame
 
 References = Literal["merged", "points"]
-MAX_POINTS = 255
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,19 @@ class Entries:
     """(R,) uint16 column, ``(u_px + 0.5) / width`` in units of 1 / 65535."""
     v: np.ndarray
     """(R,) uint16 row, likewise of the height."""
-    num_points: np.ndarray
-    """(R,) uint8 points behind the reference, at most 255."""
     truth: dict[str, np.ndarray]
     """(R,) uint8 true class of what the reference sees, IGNORE where unknown: ``points`` by the labels of the points
     behind it, ``pixels`` by the pixel itself. Purity is measured with it; it is never stored or taught."""
+    _at_level: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
+    """Sorted once for every level, asked for by every frame of the window."""
+
+    def at_level(self, level: int) -> tuple[np.ndarray, np.ndarray]:
+        """Keys of the voxels doubled ``level`` times that the references lie in, sorted, and their rows; (R,) each."""
+        if level not in self._at_level:
+            keys = coarser(self.voxel, level)
+            rows = np.argsort(keys, kind="stable") if level else np.arange(len(keys))
+            self._at_level[level] = keys[rows], rows
+        return self._at_level[level]
 
     def without(self, voxels: np.ndarray) -> "Entries":
         """The entries outside the voxels (V,), sorted keys; costs a search per voxel, not per entry."""
@@ -47,7 +54,7 @@ class Entries:
         np.add.at(edges, first, 1)
         np.add.at(edges, last, -1)
         keep = edges.cumsum()[:-1] == 0
-        columns = {name: getattr(self, name)[keep] for name in ("voxel", "camera", "u", "v", "num_points")}
+        columns = {name: getattr(self, name)[keep] for name in ("voxel", "camera", "u", "v")}
         return Entries(**columns, truth={kind: truth[keep] for kind, truth in self.truth.items()})
 
 
@@ -87,7 +94,6 @@ def aggregate(
         camera=camera,
         u=quantise(position[:, 0]),
         v=quantise(position[:, 1]),
-        num_points=np.minimum(count, MAX_POINTS).astype(np.uint8),
         truth={
             "points": _majority(point_class, point, group, len(count)),
             "pixels": _at_pixels(pixel_classes, camera, position),

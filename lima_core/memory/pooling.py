@@ -17,14 +17,9 @@ from torch.nn import functional
 
 from lima_core.stores.memory_bank import FrameBank
 
-CrossView = Literal["mean", "points", "first"]
-"""How the cameras of one frame share a voxel: equally; by their number of points; or only the first in rig order
-(cross-view aggregation switched off)."""
-
-FrameWeight = Literal["mean", "recent", "points"]
-"""How the frames of the window share a voxel: equally; half as much every two frames back; by their number of points,
-which stands for nearness and so for resolution."""
-HALF_LIFE_FRAMES = 2.0
+CrossView = Literal["mean", "first"]
+"""How the cameras of one frame share a voxel: equally; or only the first in rig order (cross-view aggregation switched
+off)."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +38,6 @@ class References:
     """(R,) float32 column as a fraction of the image width, pixel centres at half steps."""
     v: Tensor
     """(R,) float32 row as a fraction of the image height."""
-    num_points: Tensor
-    """(R,) float32 points behind the reference."""
 
     def to(self, device: torch.device | str) -> "References":
         """The same on another device."""
@@ -90,35 +83,23 @@ def _grid_position(fraction: Tensor, size: int, patch_px: int) -> tuple[Tensor, 
     return lower, (lower + 1).clamp(max=size - 1), position - lower
 
 
-def reference_weights(
-    references: References, cross_view: CrossView = "mean", frame_weight: FrameWeight = "mean"
-) -> Tensor:
+def reference_weights(references: References, cross_view: CrossView = "mean") -> Tensor:
     """(R,) float32 weight of each reference in the mean of its target; the weights of a target sum to 1.
 
     Three nested means: over the references of a camera, over the cameras of a frame, over the frames of the window.
     """
     target = torch.repeat_interleave(references.num_references)
     entry_of_reference, num_entries = _consecutive(target, references.age)
-    share = _share_in_frame(references, cross_view, entry_of_reference, num_entries)
-    if frame_weight == "recent":
-        share = share * torch.exp2(-references.age / HALF_LIFE_FRAMES)
-    elif frame_weight == "points":
-        share = share * _group_sum(references.num_points, entry_of_reference)[entry_of_reference]
-    return share / _group_sum(share, target, len(references.num_references))[target]
-
-
-def _share_in_frame(references: References, cross_view: CrossView, entry: Tensor, num_entries: int) -> Tensor:
-    """(R,) weights that sum to 1 over the references of each frame in a target, ``entry`` (R,)."""
-    if cross_view == "points":
-        return references.num_points / _group_sum(references.num_points, entry)[entry]
-    view_of_reference, _ = _consecutive(entry, references.camera)
+    view_of_reference, _ = _consecutive(entry_of_reference, references.camera)
     view_size = _group_sum(torch.ones_like(references.u), view_of_reference)
     first_of_view = torch.ones_like(view_of_reference, dtype=torch.bool)
     first_of_view[1:] = view_of_reference[1:] != view_of_reference[:-1]
-    rank = view_of_reference - _group_min(view_of_reference, entry, num_entries)[entry]
-    num_views = _group_sum(first_of_view.to(references.u.dtype), entry)[entry]
+    rank = view_of_reference - _group_min(view_of_reference, entry_of_reference, num_entries)[entry_of_reference]
+    num_views = _group_sum(first_of_view.to(references.u.dtype), entry_of_reference)[entry_of_reference]
     of_view = 1 / num_views if cross_view == "mean" else (rank == 0).to(references.u.dtype)
-    return of_view / view_size[view_of_reference]
+    share = of_view / view_size[view_of_reference]
+    frames_of_target = _group_sum(share, target, len(references.num_references))
+    return share / frames_of_target[target]
 
 
 def _consecutive(outer: Tensor, inner: Tensor) -> tuple[Tensor, int]:
@@ -142,13 +123,7 @@ def _group_min(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
 
 
 def pool(
-    patches: Tensor,
-    references: References,
-    grid: tuple[int, int],
-    patch_px: int,
-    cross_view: CrossView = "mean",
-    frame_weight: FrameWeight = "mean",
-    agreement: float = 0.0,
+    patches: Tensor, references: References, grid: tuple[int, int], patch_px: int, cross_view: CrossView = "mean"
 ) -> Tensor:
     """Pooled targets, (T, C) float32 of unit length.
 
@@ -158,29 +133,15 @@ def pool(
         grid: (h, w) patches of one image.
         patch_px: patch size at the teacher's input.
         cross_view: how the cameras of one frame share a voxel.
-        frame_weight: how the frames share it.
-        agreement: power of the cosine between a reference and its target's mean by which the mean is taken again;
-            0 takes it once.
     """
     within_image, bilinear = bilinear_patches(references.u, references.v, grid, patch_px)
     rows = references.image[:, None] * (grid[0] * grid[1]) + within_image
-    table = functional.normalize(patches, dim=1)
-    weights = reference_weights(references, cross_view, frame_weight)
-    mean = _weighted_sum(table, rows, weights[:, None] * bilinear, references.num_references)
-    if agreement:
-        read = functional.embedding_bag(rows, table, mode="sum", per_sample_weights=bilinear)
-        target = torch.repeat_interleave(references.num_references)
-        cosine = functional.cosine_similarity(read, mean[target]).clamp(min=1e-3)
-        mean = _weighted_sum(table, rows, (weights * cosine**agreement)[:, None] * bilinear, references.num_references)
-    return functional.normalize(mean, dim=1)
-
-
-def _weighted_sum(table: Tensor, rows: Tensor, weights: Tensor, num_references: Tensor) -> Tensor:
-    """(T, C) sums of the patches ``rows`` (R, 4) with ``weights`` (R, 4) over the references of every target."""
-    starts = 4 * (num_references.cumsum(0) - num_references)
-    return functional.embedding_bag(
-        rows.flatten(), table, starts, mode="sum", per_sample_weights=weights.flatten().contiguous()
+    weights = reference_weights(references, cross_view)[:, None] * bilinear
+    starts = 4 * (references.num_references.cumsum(0) - references.num_references)
+    mean = functional.embedding_bag(
+        rows.flatten(), functional.normalize(patches, dim=1), starts, mode="sum", per_sample_weights=weights.flatten()
     )
+    return functional.normalize(mean, dim=1)
 
 
 def to_references(banks: Sequence[FrameBank], frames_in_table: Sequence[int], num_cameras: int) -> References:
@@ -207,5 +168,4 @@ def to_references(banks: Sequence[FrameBank], frames_in_table: Sequence[int], nu
         image=torch.from_numpy(np.concatenate(image)),
         u=torch.from_numpy(joined("u", np.float32) / np.float32(65535)),
         v=torch.from_numpy(joined("v", np.float32) / np.float32(65535)),
-        num_points=torch.from_numpy(joined("num_points", np.float32)),
     )

@@ -62,7 +62,7 @@ class Window:
             num_references=length.astype(np.uint16),
             age=age[order],
             camera=camera[order],
-            **{name: self._gather(name, found)[order] for name in ("u", "v", "num_points")},
+            **{name: self._gather(name, found)[order] for name in ("u", "v")},
         )
         kinds = self._entries[0].truth
         truth = {kind: [entries.truth[kind] for entries in self._entries] for kind in kinds}
@@ -117,11 +117,15 @@ def _pooling_keys(voxel: np.ndarray, level: np.ndarray) -> np.ndarray:
 def _inside(entries: Entries, occupied: np.ndarray, levels: np.ndarray) -> Found:
     """Which entries lie in an occupied voxel, (K,) rows; and in which, (K,) position in the sorted ``occupied``."""
     rows, places = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    for level in levels:
-        keys = coarser(entries.voxel, level) | level << KEY_BITS
-        place = np.minimum(np.searchsorted(occupied, keys), len(occupied) - 1)
-        rows.append(np.nonzero(occupied[place] == keys)[0])
-        places.append(place[rows[-1]])
+    for level in levels.tolist():
+        start, stop = np.searchsorted(occupied, [level << KEY_BITS, (level + 1) << KEY_BITS])
+        keys, row_of_key = entries.at_level(level)
+        wanted = occupied[start:stop] - (level << KEY_BITS)
+        first, last = (np.searchsorted(keys, wanted, side) for side in ("left", "right"))
+        length = last - first
+        within = np.arange(length.sum()) - np.repeat(length.cumsum() - length, length)
+        rows.append(row_of_key[np.repeat(first, length) + within])
+        places.append(np.repeat(np.arange(start, stop), length))
     return np.concatenate(rows), np.concatenate(places)
 
 

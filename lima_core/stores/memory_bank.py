@@ -1,7 +1,7 @@
 """The MemoryBank: which patches, of which cameras and frames, teach which points. It holds no features.
 
 Per scene one Zarr group with three ragged tables by frame: ``points`` (the target of every LiDAR point), ``targets``
-(how many references each has) and ``references`` (age, camera, image position, number of points). Keyed by point
+(how many references each has) and ``references`` (age, camera, image position). Keyed by point
 index, so augmenting the points costs nothing; image positions are fractions, so the bank serves every teacher's grid;
 references carry their age, so it serves every shorter window.
 """
@@ -17,11 +17,11 @@ import zarr
 from lima_core.errors import StoreError
 from lima_core.stores.ragged import RaggedReader, RaggedWriter
 
-SCHEMA = "lima-memory-bank/1"
+SCHEMA = "lima-memory-bank/2"
 FOLDER = "memory.zarr"
 POINTS = {"point_target": "int32"}
 TARGETS = {"num_references": "uint16"}
-REFERENCES = {"age": "uint8", "camera": "uint8", "u": "uint16", "v": "uint16", "num_points": "uint8"}
+REFERENCES = {"age": "uint8", "camera": "uint8", "u": "uint16", "v": "uint16"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ class FrameBank:
     """(R,) uint16 image column, ``(u_px + 0.5) / width`` in units of 1 / 65535."""
     v: np.ndarray
     """(R,) uint16 image row, likewise of the height."""
-    num_points: np.ndarray
-    """(R,) uint8 points behind the reference."""
 
     @cached_property
     def target_of_reference(self) -> np.ndarray:

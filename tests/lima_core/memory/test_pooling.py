@@ -89,7 +89,7 @@ def test_bilinear_reading_equals_upsampling_and_reading_the_pixel() -> None:
     torch.testing.assert_close(read, upsampled[:, row, column].T, atol=2e-5, rtol=0)
 
 
-@pytest.mark.parametrize("cross_view", ["mean", "points", "first"])
+@pytest.mark.parametrize("cross_view", ["mean", "first"])
 def test_weights_of_a_target_sum_to_one(cross_view: str) -> None:
     drive = toy_drive()
     references = to_references([drive.bank(3, 3, "merged")], [4], num_cameras=3)

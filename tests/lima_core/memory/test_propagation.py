@@ -100,7 +100,6 @@ class Past:
             camera=pairs[:, 3].astype(np.uint8),
             u=np.full(len(pairs), number, dtype=np.uint16),
             v=rows.astype(np.uint16),
-            num_points=np.ones(len(pairs), dtype=np.uint8),
             truth={"points": (rows % 251).astype(np.uint8)},
         )
 

@@ -106,9 +106,9 @@ def test_groups_equal_loops_over_their_points_and_references(frames: int, moving
 
 def one_target(seen: int, own: int) -> Quality:
     """Two points, one target, one reference."""
-    ones = {name: np.ones(1, dtype=np.uint8) for name in ("camera", "num_points")}
+    camera = np.ones(1, dtype=np.uint8)
     at = {name: np.zeros(1, dtype=np.uint16) for name in ("u", "v")}
-    bank = FrameBank(np.zeros(2, np.int32), np.ones(1, np.uint16), np.zeros(1, np.uint8), **ones, **at)
+    bank = FrameBank(np.zeros(2, np.int32), np.ones(1, np.uint16), np.zeros(1, np.uint8), camera, **at)
     quality = Quality.empty(1)
     points = PointTruth(np.ones((2, 3)), np.array([own, IGNORE], dtype=np.uint8))
     quality.count(bank, points, {"pixels": np.array([seen], dtype=np.uint8)})

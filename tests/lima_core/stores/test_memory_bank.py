@@ -22,7 +22,6 @@ def random_bank(rng: np.random.Generator, num_points: int) -> FrameBank:
         camera=rng.integers(0, 6, total).astype(np.uint8),
         u=rng.integers(0, 65536, total).astype(np.uint16),
         v=rng.integers(0, 65536, total).astype(np.uint16),
-        num_points=rng.integers(1, 256, total).astype(np.uint8),
     )
 
 

@@ -34,7 +34,7 @@ def bank(tmp_path: Path) -> MemoryBank:
         for _ in range(4):
             writer.append(FrameBank(
                 np.array([target], np.int32), np.ones(rows, np.uint16), *(np.zeros(rows, np.uint8) for _ in range(2)),
-                *(np.zeros(rows, np.uint16) for _ in range(2)), np.ones(rows, np.uint8),
+                *(np.zeros(rows, np.uint16) for _ in range(2)),
             ))  # fmt: skip
         writer.close({})
     return MemoryBank.open(tmp_path)

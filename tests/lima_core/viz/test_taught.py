@@ -17,7 +17,7 @@ def bank_of(point_target: Sequence[int] | np.ndarray, ages: list[list[int]]) -> 
     return FrameBank(
         np.array(point_target, np.int32),
         np.array([len(target) for target in ages], np.uint16),
-        age, zeros.astype(np.uint8), zeros.astype(np.uint16), zeros.astype(np.uint16), zeros.astype(np.uint8) + 1,
+        age, zeros.astype(np.uint8), zeros.astype(np.uint16), zeros.astype(np.uint16),
     )  # fmt: skip
 
 
