@@ -25,7 +25,7 @@ from lima_core.training.cost import training_bytes, training_seconds
 from lima_core.training.loop import FitConfig, finish, fit
 from lima_core.types import Resources
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(types.Config):

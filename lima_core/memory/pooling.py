@@ -136,11 +136,11 @@ def pool(
     """
     within_image, bilinear = bilinear_patches(references.u, references.v, grid, patch_px)
     rows = references.image[:, None] * (grid[0] * grid[1]) + within_image
-    weights = reference_weights(references, cross_view)[:, None] * bilinear
+    length = torch.linalg.vector_norm(patches, dim=1).clamp(min=1e-12)
+    # A patch is scaled where it is read: making the whole table of unit length costs more than reading from it.
+    weights = reference_weights(references, cross_view)[:, None] * bilinear / length[rows]
     starts = 4 * (references.num_references.cumsum(0) - references.num_references)
-    mean = functional.embedding_bag(
-        rows.flatten(), functional.normalize(patches, dim=1), starts, mode="sum", per_sample_weights=weights.flatten()
-    )
+    mean = functional.embedding_bag(rows.flatten(), patches, starts, mode="sum", per_sample_weights=weights.flatten())
     return functional.normalize(mean, dim=1)
 
 

@@ -8,6 +8,7 @@ import pytest
 from lima_core.errors import ConfigError
 from pipeline import ablation, graph
 from pipeline.ablation import RANDOM, Study, combinations, sharing_text
+from pipeline.config import load as load_config
 from stages import ablation as stage
 
 EXPERIMENT = {
@@ -140,6 +141,14 @@ def test_a_seed_that_is_not_the_ablations(tmp_path: Path, study: object) -> None
     assert ablation.study(graph, stage, tmp_path / "ablation.yaml", [], [2, 0]).seeds == [0, 2]
     with pytest.raises(ConfigError, match=r"--seed: 9 is no seed of this ablation; it has 0, 1, 2"):
         ablation.study(graph, stage, tmp_path / "ablation.yaml", [], [9])
+
+
+def test_a_drive_of_ones_own_can_be_ablated() -> None:
+    arms = ablation.arm_sets(ablation.load(Path(__file__).parents[2] / "configs" / "pandaset-ablation.yaml"))
+    assert list(arms)[-1] == "6 frames, gates" and arms["6 frames, gates"] == ()
+    base = Path(__file__).parents[2] / "configs" / "pandaset.yaml"
+    for sets in arms.values():
+        assert load_config(base, graph.Experiment, sets).distill.method.frames in (1, None)
 
 
 def test_the_example_of_the_repository_is_sound() -> None:

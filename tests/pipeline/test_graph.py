@@ -11,7 +11,7 @@ from pipeline.graph import STAGES, Experiment, build
 from pipeline.node import Node, Source, stage_kind
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
-ABLATIONS = ("ablation.yaml",)
+ABLATIONS = ("ablation.yaml", "pandaset-ablation.yaml")
 """Not experiments: tests/pipeline/test_ablation.py."""
 CONFIGS = sorted(path for path in DEMO.parent.glob("*.yaml") if path.name not in ABLATIONS)
 
