@@ -22,6 +22,8 @@ MARGIN_CELLS = 16
 """Points up to this far outside the image still hide points inside."""
 COLUMN_DEG, ELEVATION_BIN_DEG, WIDEST_GAP_DEG = 0.7, 0.1, 2.0
 """Grid in which a beam's neighbours are looked up; a wider gap is a missing return."""
+SAME_FIRING_DEG = 0.01
+"""Points nearer in azimuth come from one firing: several returns, or missing ones, which some sensors put at 0."""
 
 
 class OcclusionConfig(Config):
@@ -97,10 +99,12 @@ def _rows_to_previous(occupied: np.ndarray) -> np.ndarray:
 
 
 def _firing_gap_deg(azimuth: np.ndarray, row: np.ndarray) -> float:
-    """Median step in azimuth between neighbours of one elevation."""
+    """Median step in azimuth between neighbours of one elevation; between firings where most lie within one."""
     order = np.lexsort((azimuth, row))
-    step, same = np.diff(azimuth[order]), np.diff(row[order]) == 0
-    return min(float(np.median(step[same])), WIDEST_GAP_DEG) if same.any() else 0.0
+    step = np.diff(azimuth[order])[np.diff(row[order]) == 0]
+    if len(step) and np.median(step) < SAME_FIRING_DEG:
+        step = step[step >= SAME_FIRING_DEG]
+    return min(float(np.median(step)), WIDEST_GAP_DEG) if len(step) else 0.0
 
 
 def nearest_surface(

@@ -237,6 +237,15 @@ def test_footprints_reach_for_the_next_beam_of_any_table(table: np.ndarray) -> N
     assert np.degrees(found.side) == pytest.approx(2 * 0.35, rel=1e-3)
 
 
+@pytest.mark.parametrize("second_m", [17.0, 0.0], ids=["second return", "missing points at the origin"])
+def test_points_of_one_firing_do_not_narrow_the_footprint(second_m: float) -> None:
+    azimuth, elevation = (grid.ravel() for grid in np.meshgrid(np.radians(np.arange(-180, 180, 0.35)), beams()))
+    level = np.radians(elevation)
+    direction = np.stack([np.cos(level) * np.cos(azimuth), np.cos(level) * np.sin(azimuth), np.sin(level)], axis=1)
+    xyz = np.concatenate([8.0 * direction, second_m * direction, second_m * direction]).astype(np.float32)
+    assert np.degrees(footprints_of(xyz, OcclusionConfig(horizontal=2.0)).side) == pytest.approx(2 * 0.35, rel=1e-3)
+
+
 def test_gaps_equal_a_loop_over_columns() -> None:
     rng = np.random.default_rng(0)
     azimuth, elevation = rng.uniform(-10, 10, 300), rng.uniform(-5, 5, 300)
