@@ -13,7 +13,7 @@ from lima_core import types
 from lima_core.cost import Cost, Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
-from lima_core.errors import ConfigError
+from lima_core.errors import ConfigError, DataError
 from lima_core.geometry import se3
 from lima_core.geometry.camera import project
 from lima_core.memory.cross_view import Entries, References, aggregate
@@ -62,8 +62,16 @@ class Inputs:
 
 
 def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
-    """Writes the bank scene by scene; scenes that an earlier, killed run completed are kept."""
+    """Writes the bank scene by scene; scenes that an earlier, killed run completed are kept.
+
+    Raises:
+        DataError: the data set has no camera.
+        ConfigError: no scene is in the splits.
+    """
     index = FrameIndex.open(inputs.index)
+    if not index.facts.cameras:
+        where, remedy = f"data set {index.facts.name}", "list its cameras in calibration.json"
+        raise DataError("has no camera, nothing can teach its points", where=where, remedy=remedy)
     MemoryBank.create(out, config.frames, config.voxel_size_m, index.facts.cameras)
     chosen = dict.fromkeys(frame.scene for frame in index.frames() if frame.split in config.splits)
     if not chosen:

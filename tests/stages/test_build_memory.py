@@ -85,6 +85,16 @@ def test_no_image_is_needed(tmp_path: Path) -> None:
     assert build(tmp_path, "memory", raw, index)["coverage"] > 0
 
 
+def test_a_lidar_alone_is_told_that_nothing_can_teach_it(tmp_path: Path) -> None:
+    raw, index = index_of(tmp_path)
+    seen = FrameIndex.open(index)
+    (tmp_path / "blind").mkdir()
+    blind = [replace(frame, cameras=()) for frame in seen.frames()]
+    FrameIndex.write(tmp_path / "blind", blind, replace(seen.facts, cameras=()), seen.dataset)
+    with pytest.raises(DataError, match=f"data set {seen.facts.name}: has no camera"):
+        build(tmp_path, "memory", raw, tmp_path / "blind")
+
+
 def test_an_empty_scan_is_named(tmp_path: Path) -> None:
     raw, index = index_of(tmp_path)
     scan = raw / "sequences/b/lidar/000003.bin"
