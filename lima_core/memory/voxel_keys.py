@@ -25,16 +25,18 @@ def voxel_keys(frame: Frame, scene_from_global: np.ndarray, xyz_lidar: np.ndarra
         voxel_size_m: edge of the cubic voxel.
 
     Raises:
-        DataError: if the pose carries the scan further from the scene's start than the keys reach.
+        DataError: if a point lies further from the scene's start than the keys reach.
     """
     xyz_scene = se3.transform(scene_from_global @ frame.global_from_lidar, xyz_lidar)
     cells = np.floor(xyz_scene / voxel_size_m).astype(np.int64)
     half = np.array([1 << (bits - 1) for bits in BITS_XYZ])
-    if len(cells) and (np.abs(cells + 0.5).max(axis=0) > half).any():
+    if (beyond := (np.abs(cells + 0.5) > half).any(axis=1)).any():
+        row = int(beyond.argmax())
+        far_km, range_km = (float(np.linalg.norm(xyz[row])) / 1000 for xyz in (xyz_scene, xyz_lidar))
         raise DataError(
-            f"the pose lies {np.abs(xyz_scene).max() / 1000:.1f} km from the scene's first key frame",
+            f"point {row} lies {far_km:.1f} km from the scene's first key frame, {range_km:.1f} km from its LiDAR",
             where=f"scene {frame.scene} frame {frame.index}",
-            remedy="check global_from_ego, or split the drive into scenes",
+            remedy="check the scan and global_from_ego, split the drive into scenes, or use larger voxels",
         )
     x, y, z = (cells + half).T
     return (x << (BITS_XYZ[1] + BITS_XYZ[2])) | (y << BITS_XYZ[2]) | z

@@ -25,8 +25,15 @@ def test_keys_are_one_to_one_with_cells_also_far_from_the_start() -> None:
 def test_a_pose_beyond_reach_is_an_error_that_names_the_frame() -> None:
     drive = toy_drive()
     jump = se3.from_rotation_translation(np.eye(3), np.array([1e5, 0, 0]))
-    with pytest.raises(DataError, match=r"scene toy frame 0: the pose lies 100\.0 km from .*check global_from_ego"):
+    with pytest.raises(DataError, match=r"scene toy frame 0: point \d+ lies 100\.0 km .*global_from_ego"):
         voxel_keys(drive.frames[0], jump @ se3.invert(drive.frames[0].global_from_lidar), drive.points[0], 0.1)
+
+
+def test_a_point_beyond_reach_is_told_from_a_pose() -> None:
+    drive = toy_drive()
+    xyz = np.concatenate([drive.points[0][:5, :3], [[0, 2e5, 0]]])
+    with pytest.raises(DataError, match=r"point 5 lies 200\.0 km from .*, 200\.0 km from its LiDAR"):
+        voxel_keys(drive.frames[0], se3.invert(drive.frames[0].global_from_lidar), xyz, 0.1)
 
 
 def cells_of(keys: np.ndarray) -> np.ndarray:
