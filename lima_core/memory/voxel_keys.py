@@ -58,7 +58,8 @@ def coarser(keys: np.ndarray, levels: int) -> np.ndarray:
 def growth_levels(xyz_lidar: np.ndarray, growth_range_m: float | None) -> np.ndarray:
     """(N,) int64 how often the voxel of each point is doubled: 1 from ``growth_range_m`` on, 2 from twice that, ...
 
-    Beams spread with range, and voxels that spread with them are hit as often; None keeps them at one size.
+    Beams spread with range, and voxels that spread with them are hit as often; None keeps them at one size. At 20
+    doublings a voxel is as wide as the keys reach.
 
     Args:
         xyz_lidar: (N, 3) metres, LiDAR frame.
@@ -67,4 +68,5 @@ def growth_levels(xyz_lidar: np.ndarray, growth_range_m: float | None) -> np.nda
     if growth_range_m is None:
         return np.zeros(len(xyz_lidar), dtype=np.int64)
     range_m = np.linalg.norm(xyz_lidar, axis=1)
-    return np.floor(np.log2(np.maximum(range_m / growth_range_m, 0.5))).astype(np.int64) + 1
+    doublings = np.floor(np.log2(np.maximum(range_m / growth_range_m, 0.5))).astype(np.int64) + 1
+    return np.minimum(doublings, max(BITS_XYZ))

@@ -76,6 +76,14 @@ def test_voxels_grow_from_the_range_on_and_at_each_doubling(dtype: type) -> None
     assert level(39.0) == 1 and level(79.0) == 2
 
 
+def test_voxels_grow_no_further_than_keys_reach() -> None:
+    """Levels stand above the bits of a key when voxels of several edges are told apart."""
+    level = int(growth_levels(np.array([[200.0, 0, 0]]), 1e-9)[0])
+    assert level + 4 < 1 << (63 - KEY_BITS)
+    lowest, highest = coarser(np.array([0, (1 << KEY_BITS) - 1]), level)
+    assert lowest == highest == 0
+
+
 def test_range_counts_all_axes_and_none_keeps_one_size() -> None:
     xyz = np.random.default_rng(0).uniform(-60, 60, size=(500, 3)).astype(np.float32)
     expected = []
