@@ -17,6 +17,7 @@ its number of threads once a process, at the first use. 0.06 to 0.16 s for a sca
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,9 +46,11 @@ def estimate_trajectory(dataset: ScanSource, scene: str) -> Trajectory:
     """The LiDAR's motion through a scene, in the frame of its first scan.
 
     Raises:
-        DataError: a scan that cannot be read or has too few points, or odometry that lost its way; names the scan.
+        DataError: a scan that is not later than the one before, cannot be read or has too few points, or odometry that
+            lost its way; names the scan.
     """
     scans = dataset.scans(scene)
+    _check_times(scans)
     poses: list[np.ndarray] = []
     odometry, first_motion = _odometry(), _first_motion(dataset, scans)
     for scan in _told(scans, scene):
@@ -99,6 +102,14 @@ def _in_range(dataset: ScanSource, scan: Frame) -> np.ndarray:
         what = f"{len(used)} points between {MIN_RANGE_M:g} and {MAX_RANGE_M:g} m, a pose needs {MIN_POINTS}"
         raise DataError(what, where=_place(scan), remedy="take the scan out of the sequence")
     return used
+
+
+def _check_times(scans: Sequence[Frame]) -> None:
+    """Stage index checks those of key frames; an hour of odometry must not end at a scan between them."""
+    for before, scan in pairwise(scans):
+        if scan.timestamp_us <= before.timestamp_us:
+            what = f"is at {scan.timestamp_us} us, not later than {before.timestamp_us} us before it"
+            raise DataError(what, where=_place(scan), remedy="mend its time")
 
 
 def _check_step(before: Frame, scan: Frame, global_from_before: np.ndarray, global_from_scan: np.ndarray) -> None:

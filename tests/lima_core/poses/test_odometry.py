@@ -85,6 +85,11 @@ def test_a_scan_of_the_ego_vehicle_alone() -> None:
     )
 
 
+def test_times_that_do_not_rise_are_no_fault_of_odometry() -> None:
+    said = complaint(Drive(TRUTH[:2], interval_us=0))
+    assert said == "scene s, scan 1.bin: is at 0 us, not later than 0 us before it; mend its time"
+
+
 def test_a_jump_names_the_scan() -> None:
     """The true motion, at times a hundred times too close: a metre in a millisecond."""
     said = complaint(Drive(TRUTH[:4], interval_us=1000))
