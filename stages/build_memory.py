@@ -1,4 +1,7 @@
-"""build-memory: index and points -> MemoryBank. Geometry alone: no image is decoded for it, no feature touched."""
+"""build-memory: index and points -> MemoryBank. Geometry alone: no image is decoded for it, no feature touched.
+
+Where a world knows the class of every pixel (``truth/``), those are read to measure purity, and for nothing else.
+"""
 
 import sys
 from dataclasses import dataclass
@@ -28,7 +31,7 @@ from lima_core.stores.memory_bank import FOLDER, MemoryBank, SceneWriter
 from lima_core.types import Frame, Resources
 from lima_core.whole import appears_whole
 
-VERSION = 3
+VERSION = 4
 
 
 class Config(types.Config):

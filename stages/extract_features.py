@@ -30,7 +30,7 @@ from lima_core.training.prefetch import ahead
 from lima_core.types import Camera, Frame, Resources
 from lima_core.whole import appears_whole
 
-VERSION = 1
+VERSION = 2
 TEACHER_STATE = "teacher.safetensors"
 
 

@@ -32,7 +32,7 @@ from lima_core.stores.frame_index import FrameIndex
 from lima_core.types import Camera, DatasetFacts, Frame, Resources
 from lima_core.types import Config as BaseConfig
 
-VERSION = 2
+VERSION = 3
 
 WARN_ABOVE_CM = 10.0
 """The default edge of build-memory's voxels."""

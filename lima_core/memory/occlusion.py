@@ -127,7 +127,8 @@ def nearest_surface(
     # An angle seen from the LiDAR is this many cells in the image, more towards its edges.
     cells = range_m[points] / depth_m[points] / np.radians(CELL_DEG)
     buffer_m = np.full(shape, np.inf)
-    reach = cells * footprints.up[points], cells * footprints.down[points]
+    rows = cells * camera.intrinsics[1, 1] / camera.intrinsics[0, 0]  # cells are square in pixels
+    reach = rows * footprints.up[points], rows * footprints.down[points]
     cover_rows(buffer_m, row, column, depth_m[points], *(value.astype(np.int64) for value in reach))
     x = ((np.arange(shape[1]) - MARGIN_CELLS) * cell_px - camera.intrinsics[0, 2]) / camera.intrinsics[0, 0]
     cover_columns(buffer_m, np.rint(np.hypot(1, x) * footprints.side / np.radians(CELL_DEG)).astype(np.int64))
