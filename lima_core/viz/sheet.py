@@ -5,6 +5,7 @@ matplotlib sets the text; every picture is placed at whole pixels and shown one 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,7 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 
@@ -22,6 +25,8 @@ GAP_PX, MARGIN_PX = 12, 24
 TITLE_PX, SUBTITLE_PX, HEAD_PX, LABEL_PX, CAPTION_PX, BAR_PX, LEGEND_PX, LINE_PX = 46, 36, 38, 64, 34, 150, 36, 30
 SIZES = {"title": 10.5, "head": 9.0, "label": 9.0, "caption": 7.5, "small": 7.0}
 """Points."""
+LEGEND_EM = 2.9
+"""Colour, its distance from the words, and the distance of columns."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class _Layout:
         self.lefts = [left + sum(self.widths[:i]) + i * GAP_PX for i in range(columns)]
         bars = BAR_PX if any(row.bar for row in sheet.rows) else 0
         self.right = self.lefts[-1] + self.widths[-1]
-        self.width = self.right + bars + MARGIN_PX
+        self.width = max(self.right + bars, MARGIN_PX + words_px(sheet)) + MARGIN_PX
         self.head = MARGIN_PX + TITLE_PX + SUBTITLE_PX * (1 + sheet.subtitle.count("\n"))
         top, self.tops = self.head + (HEAD_PX if sheet.heads else GAP_PX), []
         for row, height in zip(sheet.rows, self.heights, strict=True):
@@ -126,6 +131,25 @@ class _Layout:
     def box(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
         """Figure coordinates of a rectangle, as ``add_axes`` wants them."""
         return left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height
+
+
+def words_px(sheet: Sheet) -> int:
+    """Width of the longest line or row of a legend: a figure of few pictures must not cut its words."""
+    lines = [(sheet.title, SIZES["title"], "bold")]
+    lines += [(line, SIZES["caption"], "normal") for line in (*sheet.subtitle.split("\n"), *sheet.notes)]
+    legends = [_legend_px([words for _, words in entries], sheet.legend_columns) for entries in sheet.legends]
+    return max(*(_line_px(*line) for line in lines), *legends, 0)
+
+
+def _legend_px(words: Sequence[str], columns: int) -> int:
+    filled = np.array_split([_line_px(text, SIZES["caption"], "normal") for text in words], min(columns, len(words)))
+    return sum(int(column.max()) for column in filled) + ceil(len(filled) * LEGEND_EM * SIZES["caption"] * DPI / 72)
+
+
+def _line_px(line: str, points: float, weight: str) -> int:
+    if not line.strip():
+        return 0
+    return ceil(TextPath((0, 0), line, prop=FontProperties(size=points, weight=weight)).get_extents().x1 * DPI / 72)
 
 
 def _words(figure: Figure, layout: _Layout, sheet: Sheet) -> None:
@@ -198,5 +222,5 @@ def _legend(figure: Figure, layout: _Layout, entries: Sequence[tuple[str, str]],
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=layout.at(MARGIN_PX, top), ncols=columns, frameon=False,
         fontsize=SIZES["caption"], labelcolor=INK, handlelength=1, handleheight=1, borderpad=0, borderaxespad=0,
-        columnspacing=1.4, handletextpad=0.5,
+        columnspacing=LEGEND_EM - 1.5, handletextpad=0.5,
     )  # fmt: skip

@@ -44,6 +44,18 @@ def test_equal_sheets_give_equal_pictures() -> None:
     assert draw_sheet(sheet(**full)).tobytes() != draw_sheet(sheet()).tobytes()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"title": "Title " * 20}, {"subtitle": "short\n" + "subtitle " * 20}, {"notes": ("short", "note " * 30)},
+        {"legends": [[("#ff0000", "a very long legend")] * 12]},
+    ],
+)  # fmt: skip
+def test_words_are_never_cut(words: dict) -> None:
+    drawn = np.asarray(draw_sheet(sheet(**words)))
+    assert drawn.shape[1] > draw_sheet(sheet()).width and (drawn[:, -12:] == 255).all()
+
+
 def test_a_mark_is_a_ring_around_its_place() -> None:
     grey = Image.new("RGB", (240, 120), (128, 128, 128))
     plain, marked = (
