@@ -146,6 +146,8 @@ def class_tables(outcome: Outcome) -> list[Table]:
 def cautions(outcome: Outcome) -> list[str]:
     """How far the tables can be trusted, in sentences computed from what is in them."""
     num_seeds = len(outcome.seeds)
+    if not num_seeds:
+        return ["There are no scores: nothing was trained downstream."]
     if num_seeds < 2:
         return ["One seed: the spread over seeds is not known, so no difference here can be told from chance."]
     compared = len(outcome.arms) - 1
@@ -187,7 +189,9 @@ def to_markdown(title: str, outcome: Outcome, changes: Mapping[str, Sequence[str
     parts = [f"## {title}", *said]
     for table in tables(outcome):
         parts += [f"**{_cell(table.title)}**{_mark(outcome)}", markdown_table(table)]
-    arms = [f"- {_cell(arm)}: {', '.join(f'`{text}`' for text in sets) or NOTHING}" for arm, sets in changes.items()]
+    # Bold, because "- + x" would be a list in a list.
+    told = {arm: ", ".join(f"`{text}`" for text in sets) or NOTHING for arm, sets in changes.items()}
+    arms = [f"- **{_cell(arm)}**: {text}" for arm, text in told.items()]
     return "\n\n".join([*parts, "Arms:", "\n".join(arms)]) + "\n"
 
 

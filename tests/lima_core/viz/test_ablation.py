@@ -51,6 +51,11 @@ def test_one_seed_has_no_spread_and_says_so() -> None:
     assert ablation.cautions(outcome(1))[0].startswith("One seed: the spread over seeds is not known")
 
 
+def test_no_score_is_not_called_one_seed() -> None:
+    untrained = outcome(numbers=[number for number in outcome().numbers if number.subject == "distill"])
+    assert ablation.cautions(untrained) == ["There are no scores: nothing was trained downstream."]
+
+
 def test_few_seeds_are_called_few() -> None:
     text = " ".join(ablation.cautions(outcome()))
     assert "With 3 seeds" in text and "4.3 standard errors: only differences that are large" in text
@@ -99,7 +104,8 @@ def test_markdown_is_labelled_synthetic_and_escapes_bars() -> None:
     text = ablation.to_markdown("Toy", outcome(), {"base": ["a.b=1"], "+ all | <b>": []}, ["A note."])
     assert text.startswith("## Toy\n\n**Synthetic data: ") and text.count("(synthetic data)") == 2
     assert "| + all \\| <b> | 53.33 ± 3.06 | +3.00 |" in text and "A note." in text
-    assert "- base: `a.b=1`" in text and ": the experiment as it is" in text
+    # "- + all" would be a list in a list, without the plus.
+    assert "- **base**: `a.b=1`" in text and "- **+ all \\| <b>**: the experiment as it is" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {8, 9}
     real = [ArmNumber(**{**vars(n), "synthetic": False}) for n in outcome().numbers]
