@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
@@ -206,7 +207,8 @@ def _stop(running: Sequence[_Job], lines: dict[str, Say]) -> None:
     left = list(running)
     for job in left:
         if job.process.is_alive():
-            os.kill(job.process.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):  # It may end just now.
+                os.kill(job.process.pid, signal.SIGINT)
     while left and (heard := _heard(left, PATIENCE_S)):
         for job in heard:
             try:

@@ -1,8 +1,10 @@
 """Several processes on toy stages: the same artifacts, an order that inputs allow, errors and interruptions."""
 
 import importlib
+import multiprocessing
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -94,6 +96,22 @@ def test_interrupted_all_stop_and_go_on_later(flow: SimpleNamespace, tmp_path: P
     (tmp_path / "slow").unlink()
     again = run(both, tmp_path, 2)
     assert sum("resuming" in line for line in again) == 2 and all(node.path(tmp_path).exists() for node in both)
+
+
+def test_a_job_that_ends_while_it_is_asked_to_stop_keeps_no_other_running() -> None:
+    context = multiprocessing.get_context("spawn")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    ended, ending = context.Pipe(duplex=False)
+    ending.close()
+    dead = SimpleNamespace(is_alive=lambda: True, pid=gone.pid, join=lambda: None)
+    reader, writer = context.Pipe(duplex=False)
+    alive = context.Process(target=time.sleep, args=(60,), daemon=True)
+    alive.start()
+    writer.close()
+    step = SimpleNamespace(node=SimpleNamespace(fingerprint="a"))
+    jobs._stop([jobs._Job(step, dead, ended), jobs._Job(step, alive, reader)], {"a": print})
+    assert alive.exitcode
 
 
 def test_workers_are_shared_out() -> None:
