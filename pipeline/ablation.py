@@ -96,11 +96,14 @@ class Study:
         return Node("ablation", self.stage, self.config, inputs)
 
     def arms_of(self) -> dict[str, str]:
-        """By fingerprint, the arms that an artifact belongs to; those of all arms are left out."""
+        """By fingerprint, the arms that an artifact belongs to, as part or below one; those of all are left out."""
         found: dict[str, list[str]] = {}
         for part in self.parts:
-            arms = found.setdefault(part.node.fingerprint, [])
-            arms += [arm for arm in [self.arm_of(part)] if arm not in arms]
+            arm = self.arm_of(part)
+            # What a random start reads is its arms' as well.
+            for node in [part.node] if arm in self.config.starts else topological([part.node]):
+                arms = found.setdefault(node.fingerprint, [])
+                arms += [arm] if arm not in arms else []
         return {key: ", ".join(arms) for key, arms in found.items() if len(arms) < len(self.config.arms)}
 
     def arm_of(self, part: Part) -> str:
@@ -142,7 +145,7 @@ def _short_names(fields: Sequence[str]) -> dict[str, str]:
     for field in fields:
         words = field.split(".")
         ends = (".".join(words[-count:]) for count in range(1, len(words) + 1))
-        short[field] = next(end for end in ends if sum(f".{other}".endswith(f".{end}") for other in fields) == 1)
+        short[field] = next((end for end in ends if sum(f".{one}".endswith(f".{end}") for one in fields) == 1), field)
     return short
 
 
@@ -177,6 +180,7 @@ def study(
     sets = arm_sets(ablation)
     graphs = {name: flow.build(_experiment(base, texts, f"{path}: arm {name!r}")) for name, texts in sets.items()}
     starts = _starts(graphs)
+    _refuse_absent_start(ablation, set(starts.values()), path)
     config = stage.Config(
         title=ablation.name,
         arms=tuple(stage.Arm(name=name, sets=texts) for name, texts in sets.items()),
@@ -196,6 +200,12 @@ def _experiment(base: Config, sets: Sequence[str], where: str) -> Config:
 def _refuse_seeds(sets: Sequence[str], where: str) -> None:
     if any(text.partition("=")[0].strip().split(".")[0] == "seeds" for text in sets):
         raise ConfigError("seeds is set by the ablation", where=where, remedy="set its seeds, or give --seed")
+
+
+def _refuse_absent_start(ablation: Ablation, starts: set[str], path: Path) -> None:
+    if RANDOM in {ablation.reference, *itertools.chain(*ablation.compare)} - starts:
+        why = "arms that train differently have one each" if starts else "nothing is trained downstream"
+        raise ConfigError(f"there is no one {RANDOM!r} here: {why}", where=path, remedy="compare with an arm")
 
 
 def _parts(

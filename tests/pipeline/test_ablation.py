@@ -75,6 +75,23 @@ def test_random_starts_are_named_by_their_arm_where_arms_change_the_network(stud
     assert found.config.starts == (f"{RANDOM} (base)", f"{RANDOM} (wide)")
 
 
+@pytest.mark.parametrize("told", [{"reference": RANDOM}, {"compare": [["base", RANDOM]]}])
+def test_one_random_start_cannot_be_meant_where_there_are_several(study: object, told: dict) -> None:
+    assert study(arms={"base": BASE, "+ all": {}}, **told).config.starts == (RANDOM,)
+    with pytest.raises(ConfigError, match=r"no one 'random start' here: arms that train differently"):
+        study(arms={"base": BASE, "wide": {"distill.backbone.stem": 48}}, **told)
+    with pytest.raises(ConfigError, match=r"ablation.yaml: there is no one 'random start' here: nothing is trained"):
+        study("downstream=[]", arms={"base": BASE}, **told)
+
+
+def test_what_only_some_arms_read_is_marked_with_them(study: object) -> None:
+    found = study(arms={"base": BASE, "+ all": {}, "small": {"extract_features.image_size_px": [112, 196]}}, seeds=[0])
+    marks, nodes = found.arms_of(), ablation.topological(found.targets)
+    features = [marks.get(node.fingerprint) for node in nodes if node.kind == "extract-features"]
+    assert features == ["base, + all", "small"]
+    assert not [node.kind for node in nodes if node.kind in ("synth", "index") and node.fingerprint in marks]
+
+
 def test_equal_arms_are_named(study: object) -> None:
     assert sharing_text(study(arms={"a": BASE, "b": {}, "c": BASE})).splitlines()[1].endswith("several names: a, c")
 
@@ -94,6 +111,8 @@ def test_grid_is_the_product_with_short_names() -> None:
     ((name, sets),) = combinations({"build_memory.frames": [6], "distill.method.frames": [1]})
     assert name == "build_memory.frames=6 method.frames=1"
     assert sets == {"build_memory.frames": 6, "distill.method.frames": 1}
+    ((name, _),) = combinations({"method.frames": [6], "distill.method.frames": [1]})
+    assert name == "method.frames=6 distill.method.frames=1"
 
 
 def test_a_grid_follows_the_arms_and_the_first_is_the_reference(study: object) -> None:
