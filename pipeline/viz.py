@@ -98,8 +98,12 @@ def finished(nodes: Sequence[Node], kind: str, work: Path, given: str, say: Say)
 
     Raises:
         StoreError: none is; says which command builds it.
+        ConfigError: the experiment has no such stage.
     """
     wanted = [node for node in topological(nodes) if node.kind == kind]
+    if not wanted:
+        there = ", ".join(sorted({node.kind for node in topological(nodes)}))
+        raise ConfigError(f"this experiment has no stage {kind!r}, which the figure reads", remedy=f"it has {there}")
     there = [node for node in wanted if is_finished(node, work)]
     if not there:
         remedy = f"build it with: lima stage {kind}{given}"

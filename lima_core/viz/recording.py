@@ -71,7 +71,11 @@ def write_recording(recording: Recording, out: Path) -> tuple[str, ...]:
         stream.set_time("time", duration=(frame.timestamp_us - frames[0].timestamp_us) * 1e-6)
         shown = ShownFrame(recording.sources, frame)
         _log_cameras(stream, shown, frames[0])
-        names |= dict.fromkeys(_log_points(stream, shown, recording, colours, frames[0]))
+        present = dict.fromkeys(_log_points(stream, shown, recording, colours, frames[0]))
+        for absent in names.keys() - present.keys():
+            # The viewer shows the latest of every path, which would be the points of an earlier frame.
+            stream.log(f"world/scan/{absent}", rerun.Clear(recursive=False))
+        names |= present
     stream.send_blueprint(_blueprint(tuple(names), recording.sources.index.facts.cameras))
     stream.disconnect()
     return tuple(names)

@@ -131,6 +131,7 @@ def test_a_file_of_another_program_is_not_overwritten(lima: Call, built: Path, w
         (["coverage", "--frame", "x"], "no frame with token 'x'"),
         (["coverage", "--scene", "x"], "holds nothing of scene 'x'"),
         (["errors", "--scene", "x"], "no scene 'x' in the frame index; known: a, b"),
+        (["errors", "--set", "downstream=[]"], "this experiment has no stage 'finetune', which the figure reads"),
         (["rerun", "--frame", "x"], "a recording is of a scene"),
         (["coverage", "--out", "x.jpg"], "--out x.jpg does not end in .png"),
     ],

@@ -39,6 +39,20 @@ def test_a_recording_can_be_read_back(sources: Sources, predictions: Predictions
         np.testing.assert_array_equal(np.array(found, np.float32), sources.dataset.load_points(frame)[:, :3])
 
 
+def test_a_layer_that_a_frame_lacks_does_not_stay(sources: Sources, predictions: Predictions, tmp_path: Path) -> None:
+    pytest.importorskip("rerun", reason="rerun is not installed: pip install rerun-sdk==0.23.1")
+    from rerun import dataframe
+
+    frames = sources.index.frames("a")
+    predictions.path(frames[-1].token).unlink()
+    recording.write_recording(Recording(sources, "a", {"LiMA": predictions}), tmp_path / "a.rrd")
+    read = dataframe.load_recording(str(tmp_path / "a.rrd"))
+    columns = read.schema().component_columns()
+    cleared = {column.entity_path for column in columns if column.component_name.endswith("ClearIsRecursive")}
+    scans = {path for path in cleared if path.startswith("/world/scan")}
+    assert scans == {"/world/scan/predicted_LiMA", "/world/scan/errors_LiMA"}, cleared
+
+
 def test_layers_are_what_the_artifacts_give(sources: Sources, shown: ShownFrame, predictions: Predictions) -> None:
     found = dict(recording.layers(shown, {"LiMA": predictions}, shown.colours))
     assert list(found) == NAMES
