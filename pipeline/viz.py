@@ -55,7 +55,9 @@ class Wish:
             raise ConfigError("a recording is of a scene", where="lima viz rerun", remedy="give --scene, not --frame")
         suffix = ".rrd" if self.kind == "rerun" else ".png"
         if self.out and self.out.suffix.lower() != suffix:
-            raise ConfigError(f"--out {self.out} does not end in {suffix}", where=f"lima viz {self.kind}")
+            raise ConfigError(
+                f"--out {self.out} does not end in {suffix}", where=f"lima viz {self.kind}", remedy="rename it"
+            )
 
 
 def draw(wish: Wish, nodes: Sequence[Node], work: Path, given: str, say: Say) -> Path:
@@ -74,7 +76,11 @@ def draw(wish: Wish, nodes: Sequence[Node], work: Path, given: str, say: Say) ->
     """
     if wish.kind == "rerun":
         require_rerun()
-    paths = {kind: finished(nodes, kind, work, given, say) for kind in READS[wish.kind]}
+    kinds = READS[wish.kind]
+    if wish.kind == "rerun" and not any(node.kind == "finetune" for node in nodes):
+        say("this experiment trains nothing downstream: the recording is without predictions")
+        kinds = TAUGHT
+    paths = {kind: finished(nodes, kind, work, given, say) for kind in kinds}
     raw = _raw(nodes, work, given)
     index = FrameIndex.open(paths["index"][0])
     sources = Sources(

@@ -1,6 +1,6 @@
 """A scene as a recording for the rerun viewer: images, points in several colourings, and poses, over time.
 
-rerun is optional (``pip install 'lima-lidar[viz]'``); it is imported when a recording is written. Poses are relative to
+rerun is optional (extra ``viz``); it is imported when a recording is written. Poses are relative to
 the scene's first scan, for the viewer has float32. A distorted camera is shown as a pinhole: its frustum is not exact.
 """
 
