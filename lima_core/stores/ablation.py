@@ -1,18 +1,13 @@
 """Numbers of an ablation: one row per arm, seed, what was measured, and metric."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from lima_core.errors import StoreError
-from lima_core.whole import appears_whole
+from lima_core.stores.rows import read_rows, row_schema, write_rows
 
 SCHEMA_VERSION = 1
 FILE = "ablation.parquet"
-_VERSION_KEY = b"lima_ablation"
 
 
 @dataclass(frozen=True)
@@ -41,19 +36,12 @@ class ArmNumber:
     """Empty for a number over all classes."""
 
 
-_TYPES = {
-    str: pa.string(),
-    bool: pa.bool_(),
-    int | None: pa.int64(),
-    float | None: pa.float64(),
-}
-_SCHEMA = pa.schema([pa.field(f.name, _TYPES[f.type]) for f in fields(ArmNumber)], {_VERSION_KEY: str(SCHEMA_VERSION)})
+_SCHEMA = row_schema(ArmNumber, "lima_ablation", SCHEMA_VERSION)
 
 
 def write_numbers(path: Path, numbers: Sequence[ArmNumber]) -> None:
     """Writes ``<path>/ablation.parquet``; the same numbers give the same bytes."""
-    with appears_whole(path / FILE) as partial:
-        pq.write_table(pa.Table.from_pylist([asdict(number) for number in numbers], schema=_SCHEMA), partial)
+    write_rows(path / FILE, numbers, _SCHEMA)
 
 
 def read_numbers(path: Path) -> list[ArmNumber]:
@@ -62,13 +50,4 @@ def read_numbers(path: Path) -> list[ArmNumber]:
     Raises:
         StoreError: missing, unreadable, or of another schema version.
     """
-    file, remedy = path / FILE, "build it with: lima ablate"
-    try:
-        table = pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"no readable numbers ({str(error).splitlines()[0]})", where=file, remedy=remedy) from error
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"?").decode()
-    if version != str(SCHEMA_VERSION):
-        what = f"has schema version {version}, this program reads {SCHEMA_VERSION}"
-        raise StoreError(what, where=file, remedy=remedy)
-    return [ArmNumber(**row) for row in table.to_pylist()]
+    return read_rows(path / FILE, ArmNumber, _SCHEMA, "numbers", "build it with: lima ablate")

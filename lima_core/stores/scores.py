@@ -1,18 +1,14 @@
 """Scores: one row per number, with all that is needed to know what the number means."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from lima_core.errors import StoreError
-from lima_core.whole import appears_whole
+from lima_core.stores.rows import read_rows, row_schema, write_rows
 
 SCHEMA_VERSION = 1
 FILE = "scores.parquet"
-_VERSION_KEY = b"lima_scores"
 
 
 @dataclass(frozen=True)
@@ -49,14 +45,12 @@ class Score:
     """None where the number is not defined (IoU of a class that does not occur)."""
 
 
-_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), float | None: pa.float64()}
-_SCHEMA = pa.schema([pa.field(f.name, _TYPES[f.type]) for f in fields(Score)], {_VERSION_KEY: str(SCHEMA_VERSION)})
+_SCHEMA = row_schema(Score, "lima_scores", SCHEMA_VERSION)
 
 
 def write_scores(path: Path, scores: Sequence[Score]) -> None:
     """Writes ``<path>/scores.parquet``; the same scores give the same bytes."""
-    with appears_whole(path / FILE) as partial:
-        pq.write_table(pa.Table.from_pylist([asdict(score) for score in scores], schema=_SCHEMA), partial)
+    write_rows(path / FILE, scores, _SCHEMA)
 
 
 def read_scores(path: Path) -> list[Score]:
@@ -69,15 +63,7 @@ def read_scores(path: Path) -> list[Score]:
     remedy = "build it with: lima stage evaluate"
     if not file.is_file():
         raise StoreError("no scores", where=file, remedy=remedy)
-    try:
-        table = pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"no readable scores ({str(error).splitlines()[0]})", where=file, remedy=remedy) from error
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"?").decode()
-    if version != str(SCHEMA_VERSION):
-        what = f"has schema version {version}, this program reads {SCHEMA_VERSION}"
-        raise StoreError(what, where=file, remedy=remedy)
-    return [Score(**row) for row in table.to_pylist()]
+    return read_rows(file, Score, _SCHEMA, "scores", remedy)
 
 
 def concat_scores(paths: Iterable[Path]) -> list[Score]:

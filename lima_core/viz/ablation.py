@@ -9,7 +9,7 @@ from lima_core.metrics.paired import Paired, critical_t, paired, sample_std
 from lima_core.stores.ablation import ArmNumber
 from lima_core.viz import html
 from lima_core.viz.quality import percent
-from lima_core.viz.scores import HARD_SPACE, METRICS, MINUS, Setting, counted
+from lima_core.viz.scores import HARD_SPACE, METRICS, Setting, counted, points
 
 DOWNSTREAM = ("linear_probe", "finetune")
 NOTHING = "the experiment as it is"
@@ -220,21 +220,19 @@ def spread_text(by_seed: Mapping[int, float], scale: float, digits: int = 2) -> 
     return f"{scale * statistics.fmean(by_seed.values()):.{digits}f} ± {spread}".replace(" ", HARD_SPACE)
 
 
-def signed(fraction: float | None) -> str:
-    """``+3.20`` points of a difference of fractions, ``0.00`` without a sign."""
-    if fraction is None:
-        return html.NONE
-    text = f"{100 * fraction:+.2f}"
-    return "0.00" if text[1:] == "0.00" else text.replace("-", MINUS)
-
-
 def _against(found: Paired) -> list[str]:
     if found.mean is None:
         return [html.NONE] * 5
-    interval = html.NONE if found.interval is None else f"{signed(found.interval[0])} to {signed(found.interval[1])}"
+    interval = html.NONE if found.interval is None else " to ".join(points(end, 2) for end in found.interval)
     std = html.NONE if found.std is None else f"{100 * found.std:.2f}"
     won = f"{found.num_won} of {found.num_seeds}"
-    return [signed(found.mean), std, interval.replace(" ", HARD_SPACE), won.replace(" ", HARD_SPACE), _p(found.p_value)]
+    return [
+        points(found.mean, 2),
+        std,
+        interval.replace(" ", HARD_SPACE),
+        won.replace(" ", HARD_SPACE),
+        _p(found.p_value),
+    ]
 
 
 def _p(value: float | None) -> str:

@@ -12,8 +12,6 @@ from lima_core.viz.shown import ShownFrame, Sources
 from lima_core.viz.similarity import find_queries, similarity_sheet
 from lima_core.viz.trainings import Training, shown_pair
 
-FIGURES = ("similarity", "features", "coverage", "errors")
-
 
 def figure(
     kind: str, sources: Sources, trainings: Sequence[Training], token: str | None, scene: str | None
@@ -21,7 +19,7 @@ def figure(
     """The figure, and what it shows: the token of its (first) frame.
 
     Args:
-        kind: one of ``FIGURES``.
+        kind: ``similarity``, ``features``, ``coverage`` or ``errors``.
         sources: with all that the figure reads.
         trainings: for ``errors``.
         token: of the frame; None: one is chosen.

@@ -229,12 +229,12 @@ def mean_text(by_seed: Mapping[int, float]) -> str:
     return f"{statistics.fmean(values):.1f}{spread}".replace(" ", HARD_SPACE)
 
 
-def points(difference: float | None) -> str:
+def points(difference: float | None, digits: int = 1) -> str:
     """``+3.2`` of a difference of fractions, ``0.0`` without a sign."""
     if difference is None:
         return html.NONE
-    text = f"{100 * difference:+.1f}"
-    return "0.0" if text[1:] == "0.0" else text.replace("-", MINUS)
+    text = f"{100 * difference:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 
 
 def _with_n(by_seed: Mapping[int, float]) -> str:
