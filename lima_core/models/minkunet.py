@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from lima_core.sparse.layers import Downsample, SparseBatchNorm, SparseConv3d, SparseReLU, Upsample, initialise
+from lima_core.sparse.layers import Downsample, SparseConv3d, SparseReLU, Upsample, initialise
+from lima_core.sparse.norm import SparseBatchNorm
 from lima_core.sparse.tensor import SparseTensor, concatenate
 from lima_core.types import Config
 

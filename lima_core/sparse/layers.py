@@ -1,4 +1,4 @@
-"""Layers on sparse tensors: convolutions, batch normalisation, ReLU.
+"""Layers on sparse tensors: convolutions and ReLU.
 
 Weights are (K, C_in, C_out) for every engine, offsets in the order of ``kernel_map``, so a checkpoint does not depend
 on the engine. Fresh weights are uniform in +-1/sqrt(K C), C = C_in, or C_out for the transposed convolution:
@@ -70,37 +70,12 @@ class Upsample(nn.Module):
         return find_engine(self.engine).up(x, self.weight)
 
 
-class SparseBatchNorm(nn.Module):
-    """Batch normalisation over all voxels of the batch.
-
-    Fewer than two voxels have no variance: they are normalised with the running statistics, which stay as they are
-    (a scan of a few metres has one voxel left at stride 16). The statistics live in an ordinary ``nn.BatchNorm1d``,
-    so ``nn.SyncBatchNorm.convert_sync_batchnorm`` works; synchronised, the batch of all processes counts.
-    """
-
-    def __init__(self, channels: int, momentum: float = 0.1) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(channels, momentum=momentum)
-
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Same shape."""
-        if self.training and len(x) < 2 and isinstance(self.norm, nn.BatchNorm1d):
-            return x.replace(_normalise_with_running_statistics(self.norm, x.features))
-        return x.replace(self.norm(x.features))
-
-
 class SparseReLU(nn.Module):
     """ReLU, in place: use it where nothing else needs its input."""
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Same shape."""
         return x.replace(torch.relu_(x.features))
-
-
-def _normalise_with_running_statistics(norm: nn.BatchNorm1d, features: Tensor) -> Tensor:
-    return nn.functional.batch_norm(
-        features, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=False, eps=norm.eps
-    )
 
 
 def _uniform(weight: Tensor, fan: int, generator: torch.Generator | None) -> None:

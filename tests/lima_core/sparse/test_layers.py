@@ -1,11 +1,10 @@
-import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from lima_core.sparse.layers import Downsample, SparseBatchNorm, SparseConv3d, SparseReLU, Upsample, initialise
+from lima_core.sparse.layers import Downsample, SparseConv3d, SparseReLU, Upsample, initialise
 from lima_core.sparse.tensor import SparseTensor
 
 
@@ -55,27 +54,3 @@ def test_down_and_up_return_to_the_same_voxels() -> None:
 def test_relu() -> None:
     x = tensor(5, 3)
     assert torch.equal(SparseReLU()(x.replace(x.features.clone())).features, x.features.clamp(min=0))
-
-
-def test_batch_norm_uses_batch_statistics_in_training_and_running_ones_in_eval() -> None:
-    norm, x = SparseBatchNorm(3, momentum=1.0), tensor(200, 3, offset=5.0)
-    out = norm(x).features
-    assert torch.allclose(out.mean(0), torch.zeros(3), atol=1e-5)
-    assert torch.allclose(norm.norm.running_mean, x.features.mean(0))
-    norm.eval()
-    expected = (x.features - x.features.mean(0)) / (x.features.var(0) + 1e-5).sqrt()
-    assert torch.allclose(norm(x).features, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("num", [0, 1])
-def test_batch_norm_of_fewer_than_two_voxels_uses_and_keeps_the_running_statistics(num: int) -> None:
-    norm, x = SparseBatchNorm(3), tensor(num, 3, offset=5.0)
-    before = copy.deepcopy(norm.state_dict())
-    out = norm(x).features
-    assert torch.allclose(out, x.features / math.sqrt(1 + 1e-5))
-    assert all(torch.equal(before[name], value) for name, value in norm.state_dict().items())
-
-
-def test_norms_can_be_synchronised() -> None:
-    converted = nn.SyncBatchNorm.convert_sync_batchnorm(SparseBatchNorm(3))
-    assert isinstance(converted.norm, nn.SyncBatchNorm)
