@@ -18,7 +18,8 @@ from lima_core.models import build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.seeds import torch_rng
 from lima_core.sparse.engine_native import convolve
-from lima_core.sparse.kernel_map import KernelMap, down_map, sort_keys, submanifold_map
+from lima_core.sparse.kernel_map import KernelMap, sort_keys, strided_map, submanifold_map
+from lima_core.sparse.layers import HALVING
 from lima_core.sparse.tensor import SparseTensor
 
 SMALL = MinkUNetConfig(
@@ -71,8 +72,8 @@ def step(network: nn.Module, coords: Tensor, *, bf16: bool = False) -> None:
 def build_maps(coords: Tensor, num_levels: int = 5) -> None:
     """All kernel maps of a U-Net, with the orders in which their rows are summed."""
     for _ in range(num_levels):
-        submanifold = submanifold_map(sort_keys(coords), 3)
-        coords, down = down_map(coords)
+        submanifold = submanifold_map(sort_keys(coords), (3, 3, 3))
+        coords, _, down = strided_map(coords, HALVING)
         submanifold.by_target()
         down.by_target()
         down.by_source()
@@ -91,7 +92,7 @@ def compare_sums(coords: Tensor, channels: int, passes: int) -> tuple[float, flo
     """Median forward ms of one 3^3 convolution: the engine's way, and with ``index_add_``."""
     features = torch.randn(len(coords), channels, generator=torch_rng(0, "features"))
     weight = torch.randn(27, channels, channels, generator=torch_rng(0, "weight"))
-    pairs = submanifold_map(sort_keys(coords), 3)
+    pairs = submanifold_map(sort_keys(coords), (3, 3, 3))
     ways = [convolve, convolve_index_add]
     torch.testing.assert_close(*[way(features, weight, pairs) for way in ways], rtol=1e-4, atol=1e-2)
     bag, index_add = (median_ms(lambda w=way: w(features, weight, pairs), passes) for way in ways)

@@ -1,7 +1,9 @@
 """Sparse convolution. An engine is one module; ENGINES lists them, the one that ``auto`` prefers first.
 
-``engine_native`` is plain PyTorch and runs everywhere. To add an engine: one file with ``NAME``, ``missing``,
-``submanifold``, ``down`` and ``up``, and one entry here; the contract test then compares it with the native one.
+Voxels, kernel maps, layers and weights are the same for all engines (``tensor``, ``kernel_map``, ``convolution``,
+``layers``); an engine only carries out the sum of products over the pairs of a kernel map. ``engine_native`` is plain
+PyTorch, runs everywhere and is the definition. To add an engine: one file with ``NAME``, ``missing`` and ``convolve``,
+and one entry here; the contract test then compares it with dense convolution.
 """
 
 from typing import Protocol
@@ -10,25 +12,29 @@ from torch import Tensor
 
 from lima_core.errors import ConfigError, did_you_mean
 from lima_core.sparse import engine_native
-from lima_core.sparse.tensor import SparseTensor
+from lima_core.sparse.kernel_map import KernelMap
 
 
 class Engine(Protocol):
-    """What a module must offer to be an engine; shapes and meaning are those of ``engine_native``."""
+    """What a module must offer to be an engine."""
 
     NAME: str
 
     def missing(self) -> str:
         """Why the engine cannot run here and how to get it; empty when it can."""
 
-    def submanifold(self, x: SparseTensor, weight: Tensor, kernel: int) -> SparseTensor:
-        """Odd kernel, weight (kernel^3, C_in, C_out), output voxels = input voxels."""
+    def convolve(self, features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+        """Sum over pairs: ``out[target] += features[source] @ weight[offset]``; every voxel meets the centre itself.
 
-    def down(self, x: SparseTensor, weight: Tensor) -> SparseTensor:
-        """Kernel 2, stride 2, weight (8, C_in, C_out)."""
+        Args:
+            features: (pairs.num_source, C_in) float32 or bf16 (float64 where the engine can).
+            weight: (K, C_in, C_out), of any float type; multiplied in the precision of the features.
+            pairs: the kernel map.
 
-    def up(self, x: SparseTensor, weight: Tensor) -> SparseTensor:
-        """Transposed kernel 2, stride 2, weight (8, C_in, C_out), back to the voxels that ``down`` left."""
+        Returns:
+            (pairs.num_target, C_out) in the precision of the features, added in float32 at least. Differentiable once;
+            the gradient of the weight has the weight's own precision.
+        """
 
 
 ENGINES: tuple[Engine, ...] = (engine_native,)

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-from lima_core.sparse.kernel_map import Grouping, KernelMap, SortedKeys, down_map, sort_keys, submanifold_map
-from lima_core.sparse.tensor import SparseTensor
+from lima_core.sparse.kernel_map import Grouping, KernelMap
 
 NAME = "native"
 
@@ -25,67 +24,19 @@ def missing() -> str:
     return ""
 
 
-def submanifold(x: SparseTensor, weight: Tensor, kernel: int) -> SparseTensor:
-    """Convolution with an odd kernel; the output voxels are the input voxels.
-
-    Args:
-        x: C_in channels.
-        weight: (kernel^3, C_in, C_out), offsets in the order of ``kernel_map``.
-        kernel: edge length, odd.
-    """
-    if kernel == 1:
-        features, matrix = at_autocast_precision(x.features, weight[0])
-        return x.replace(features @ matrix.to(features.dtype))
-    pairs = x.maps.get(("native submanifold", x.stride, kernel), lambda: submanifold_map(_level(x), kernel))
-    return x.replace(convolve(x.features, weight, pairs))
-
-
-def down(x: SparseTensor, weight: Tensor) -> SparseTensor:
-    """Convolution with kernel 2 and stride 2, weight (8, C_in, C_out), to the voxels floor(coords / 2)."""
-    coords, pairs = x.maps.get(("native down", x.stride), lambda: down_map(x.coords))
-    x.maps.get(("native coords", x.stride), lambda: x.coords)
-    return SparseTensor(convolve(x.features, weight, pairs), coords, 2 * x.stride, x.maps)
-
-
-def up(x: SparseTensor, weight: Tensor) -> SparseTensor:
-    """Transposed convolution with kernel 2 and stride 2, weight (8, C_in, C_out), back to the voxels ``down`` left."""
-    stride = x.stride // 2
-    assert ("native down", stride) in x.maps, f"no convolution went down from stride {stride} before"
-    pairs = x.maps.get(("native up", stride), lambda: x.maps.get(("native down", stride), _never)[1].inverse())
-    coords = x.maps.get(("native coords", stride), _never)
-    return SparseTensor(convolve(x.features, weight, pairs), coords, stride, x.maps)
-
-
-def _level(x: SparseTensor) -> SortedKeys:
-    return x.maps.get(("native level", x.stride), lambda: sort_keys(x.coords))
-
-
-def _never() -> tuple[Tensor, KernelMap]:
-    raise AssertionError("looked up before it was built")
-
-
 def convolve(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     """Sum over pairs: ``out[target] += features[source] @ weight[offset]``.
 
     Args:
-        features: (pairs.num_source, C_in) float. Under autocast float32 is cast to the autocast precision first.
+        features: (pairs.num_source, C_in) float.
         weight: (K, C_in, C_out), multiplied in the precision of the features.
         pairs: the kernel map.
 
     Returns:
-        (pairs.num_target, C_out) in the precision of the features, or of autocast. Differentiable once; the
-        gradient of the weight has the weight's own precision.
+        (pairs.num_target, C_out) in the precision of the features. Differentiable once; the gradient of the weight
+        has the weight's own precision.
     """
-    features, weight = at_autocast_precision(features, weight)
     return _Convolution.apply(features, weight, pairs)
-
-
-def at_autocast_precision(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Under autocast, float32 features in the autocast precision; the weight is left for the product to cast."""
-    device = features.device.type
-    if torch.is_autocast_enabled(device) and features.dtype == torch.float32:
-        return features.to(torch.get_autocast_dtype(device)), weight
-    return features, weight
 
 
 class _Convolution(torch.autograd.Function):

@@ -12,17 +12,22 @@ from torch import Tensor, nn
 
 from lima_core.seeds import torch_rng
 from lima_core.sparse import find_engine
+from lima_core.sparse.convolution import strided, submanifold, transposed
+from lima_core.sparse.kernel_map import ConvShape, Triple
 from lima_core.sparse.tensor import SparseTensor
+
+HALVING = ConvShape(kernel=(2, 2, 2), stride=(2, 2, 2))
 
 
 class SparseConv3d(nn.Module):
     """Submanifold convolution with an odd kernel: output voxels are the input voxels. No bias."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, engine: str = "native") -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int | Triple = 3, engine: str = "native") -> None:
         super().__init__()
-        assert kernel % 2 == 1, f"kernel {kernel} is not odd"
-        self.kernel, self.engine = kernel, find_engine(engine).NAME
-        self.weight = nn.Parameter(torch.empty(kernel**3, in_channels, out_channels))
+        self.kernel = (kernel,) * 3 if isinstance(kernel, int) else kernel
+        assert all(n % 2 == 1 for n in self.kernel), f"kernel {kernel} is not odd"
+        self.engine = find_engine(engine).NAME
+        self.weight = nn.Parameter(torch.empty(math.prod(self.kernel), in_channels, out_channels))
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -31,43 +36,43 @@ class SparseConv3d(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """C_in channels to C_out."""
-        return find_engine(self.engine).submanifold(x, self.weight, self.kernel)
+        return submanifold(x, self.weight, self.kernel, self.engine)
 
 
 class Downsample(nn.Module):
-    """Convolution with kernel 2 and stride 2: from stride s to 2 s. No bias."""
+    """Strided convolution to coarser voxels, by default kernel 2 and stride 2. No bias."""
 
-    def __init__(self, in_channels: int, out_channels: int, engine: str = "native") -> None:
+    def __init__(self, in_channels: int, out_channels: int, engine: str = "native", shape: ConvShape = HALVING) -> None:
         super().__init__()
-        self.engine = find_engine(engine).NAME
-        self.weight = nn.Parameter(torch.empty(8, in_channels, out_channels))
+        self.engine, self.shape = find_engine(engine).NAME, shape
+        self.weight = nn.Parameter(torch.empty(math.prod(shape.kernel), in_channels, out_channels))
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draws fresh weights, from torch's global generator unless another is given."""
-        _uniform(self.weight, 8 * self.weight.shape[1], generator)
+        _uniform(self.weight, self.weight.shape[0] * self.weight.shape[1], generator)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        """C_in channels to C_out, on the voxels floor(coords / 2)."""
-        return find_engine(self.engine).down(x, self.weight)
+        """C_in channels to C_out, on the voxels floor(coords / 2) by default."""
+        return strided(x, self.weight, self.shape, self.engine)
 
 
 class Upsample(nn.Module):
-    """Transposed convolution with kernel 2 and stride 2, back to the voxels that a Downsample left. No bias."""
+    """Transposed convolution back to the voxels that a Downsample of the same shape left. No bias."""
 
-    def __init__(self, in_channels: int, out_channels: int, engine: str = "native") -> None:
+    def __init__(self, in_channels: int, out_channels: int, engine: str = "native", shape: ConvShape = HALVING) -> None:
         super().__init__()
-        self.engine = find_engine(engine).NAME
-        self.weight = nn.Parameter(torch.empty(8, in_channels, out_channels))
+        self.engine, self.shape = find_engine(engine).NAME, shape
+        self.weight = nn.Parameter(torch.empty(math.prod(shape.kernel), in_channels, out_channels))
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draws fresh weights, from torch's global generator unless another is given."""
-        _uniform(self.weight, 8 * self.weight.shape[2], generator)
+        _uniform(self.weight, self.weight.shape[0] * self.weight.shape[2], generator)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        """C_in channels to C_out, from stride s to s / 2."""
-        return find_engine(self.engine).up(x, self.weight)
+        """C_in channels to C_out, back up by the stride."""
+        return transposed(x, self.weight, self.shape, self.engine)
 
 
 class SparseReLU(nn.Module):

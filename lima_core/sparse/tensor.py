@@ -1,32 +1,24 @@
-"""Features on the occupied voxels of a batch, and the cache of everything derived from where those voxels are."""
+"""Features on the occupied voxels of a batch, and what follows from where those voxels are.
 
-from collections.abc import Callable
+Kernel maps are built here, once per level, for every engine alike: an engine multiplies, it never looks for neighbours.
+"""
+
+import math
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-Value = TypeVar("Value")
-
-
-class MapCache:
-    """What engines work out from coordinates alone, kept once for all tensors of one input.
-
-    Keys are tuples that start with the kind of thing, then the stride; each engine owns its own kinds.
-    """
-
-    def __init__(self) -> None:
-        self._values: dict[tuple, object] = {}
-
-    def get(self, key: tuple, build: Callable[[], Value]) -> Value:
-        """The value under ``key``, built the first time."""
-        if key not in self._values:
-            self._values[key] = build()
-        return self._values[key]
-
-    def __contains__(self, key: tuple) -> bool:
-        return key in self._values
+from lima_core.sparse.cache import Cache
+from lima_core.sparse.kernel_map import (
+    NO_WRAP,
+    ConvShape,
+    KernelMap,
+    Triple,
+    sort_keys,
+    strided_map,
+    submanifold_map,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +28,13 @@ class SparseTensor:
     features: Tensor
     """(V, C) float."""
     coords: Tensor
-    """(V, 4) int32, columns batch, x, y, z, in cells of this tensor's own stride: floor(input coords / stride)."""
-    stride: int = 1
-    """Edge of a cell, in cells of the input; a power of two."""
-    maps: MapCache = field(default_factory=MapCache)
+    """(V, 4) int32, columns batch, x, y, z, in cells of this tensor's own level."""
+    wrap: Triple = NO_WRAP
+    """Cells after which an axis comes round (the azimuth of a cylindrical grid), 0 where it never does. Coordinates of
+    such an axis lie in [0, wrap)."""
+    path: tuple[ConvShape, ...] = ()
+    """Strided convolutions between the input and this level; the transposed one takes back the last of them."""
+    maps: Cache = field(default_factory=Cache)
     """Shared by all tensors computed from one input. Never share it between different coordinates."""
 
     def __post_init__(self) -> None:
@@ -52,18 +47,52 @@ class SparseTensor:
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def stride(self) -> Triple:
+        """Edges of a cell, in cells of the input."""
+        return tuple(math.prod(shape.stride[axis] for shape in self.path) for axis in range(3))
+
     def replace(self, features: Tensor) -> "SparseTensor":
         """The same voxels with other features (V, any C)."""
         return replace(self, features=features)
 
     def to(self, device: torch.device | str) -> "SparseTensor":
-        """This tensor on another device; its maps are built anew there."""
+        """This tensor on another device, as an input of its own: its maps are built anew there."""
         if self.features.device == torch.device(device):
             return self
-        return SparseTensor(self.features.to(device), self.coords.to(device), self.stride)
+        assert not self.path, "only the input of a network moves"
+        return SparseTensor(self.features.to(device), self.coords.to(device), self.wrap)
+
+    def neighbours(self, kernel: Triple) -> KernelMap:
+        """Map of a submanifold convolution on these voxels."""
+        level = self.maps.get(("level", self.path), lambda: sort_keys(self.coords))
+        return self.maps.get(("neighbours", self.path, kernel), lambda: submanifold_map(level, kernel, self.wrap))
+
+    def coarser(self, shape: ConvShape) -> tuple["SparseTensor", KernelMap]:
+        """A tensor without channels on the voxels that a strided convolution reaches, and the map to them."""
+        self.maps.get(("voxels", self.path), lambda: (self.coords, self.wrap))
+        build = lambda: strided_map(self.coords, shape, self.wrap)  # noqa: E731
+        coords, wrap, pairs = self.maps.get(("coarser", self.path, shape), build)
+        empty = self.features.new_empty(len(coords), 0)
+        return SparseTensor(empty, coords, wrap, (*self.path, shape), self.maps), pairs
+
+    def finer(self) -> tuple["SparseTensor", KernelMap]:
+        """A tensor without channels on the voxels that the last strided convolution left, and the map to them."""
+        assert self.path, "no strided convolution came before"
+        *above, shape = self.path
+        above = tuple(above)
+        coords, wrap = self.maps.get(("voxels", above), _never)
+        pairs = self.maps.get(
+            ("finer", self.path), lambda: self.maps.get(("coarser", above, shape), _never)[2].inverse()
+        )
+        return SparseTensor(self.features.new_empty(len(coords), 0), coords, wrap, above, self.maps), pairs
+
+
+def _never() -> tuple:
+    raise AssertionError("looked up before it was built")
 
 
 def concatenate(first: SparseTensor, second: SparseTensor) -> SparseTensor:
     """Two tensors on the same voxels, channels of the first before those of the second."""
-    assert first.maps is second.maps and first.stride == second.stride, "tensors of different voxels"
+    assert first.maps is second.maps and first.path == second.path, "tensors of different voxels"
     return first.replace(torch.cat([first.features, second.features], dim=1))

@@ -44,7 +44,7 @@ def test_output_is_on_the_input_voxels_with_the_promised_channels(config: Backbo
     network = build_backbone(config, in_channels=4, engine=engine)
     out = network(SparseTensor(features, coords))
     assert out.features.shape == (len(coords), network.out_channels)
-    assert torch.equal(out.coords, coords) and out.stride == 1
+    assert torch.equal(out.coords, coords) and out.stride == (1, 1, 1)
 
 
 def test_every_parameter_gets_a_gradient(config: BackboneConfig, engine: str) -> None:

@@ -10,8 +10,11 @@ from torch.nn import functional
 
 from lima_core.errors import ConfigError
 from lima_core.sparse import ENGINES, Engine, resolve_engine
+from lima_core.sparse.convolution import strided, submanifold, transposed
+from lima_core.sparse.layers import HALVING
 from lima_core.sparse.tensor import SparseTensor
 
+THREE = (3, 3, 3)
 SIZE = 12
 """Voxels lie in [-6, 6) per axis, two samples."""
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}
@@ -80,7 +83,7 @@ def check_against_dense(
 def test_submanifold_is_dense_convolution_read_at_the_voxels(engine: Engine, kernel: int, dtype: torch.dtype) -> None:
     coords = cloud(300)
     check_against_dense(
-        lambda f, w: engine.submanifold(SparseTensor(f, coords), w, kernel).features,
+        lambda f, w: submanifold(SparseTensor(f, coords), w, (kernel,) * 3, engine.NAME).features,
         lambda f, w: at_voxels(
             functional.conv3d(to_dense(f, coords, 6), as_dense_weight(w, kernel), padding=kernel // 2), coords, 6
         ),
@@ -93,7 +96,7 @@ def test_submanifold_is_dense_convolution_read_at_the_voxels(engine: Engine, ker
 def test_down_is_dense_convolution_with_stride_2(engine: Engine, dtype: torch.dtype) -> None:
     coords = cloud(300)
     check_against_dense(
-        lambda f, w: engine.down(SparseTensor(f, coords), w).features,
+        lambda f, w: strided(SparseTensor(f, coords), w, HALVING, engine.NAME).features,
         lambda f, w: at_voxels(
             functional.conv3d(to_dense(f, coords, 6), as_dense_weight(w, 2), stride=2), coarse_of(coords), 3
         ),
@@ -115,12 +118,10 @@ def test_up_is_dense_transposed_convolution_read_at_the_fine_voxels(engine: Engi
     coarse = coarse_of(coords)
 
     def sparse(features: Tensor, weight: Tensor) -> Tensor:
-        below = engine.down(
-            SparseTensor(torch.zeros(len(coords), 1, dtype=dtype), coords), torch.zeros(8, 1, 1).to(dtype)
-        )
-        assert torch.equal(below.coords, coarse) and below.stride == 2
-        above = engine.up(below.replace(features), weight)
-        assert torch.equal(above.coords, coords) and above.stride == 1
+        below, _ = SparseTensor(torch.zeros(len(coords), 1, dtype=dtype), coords).coarser(HALVING)
+        assert torch.equal(below.coords, coarse) and below.stride == (2, 2, 2)
+        above = transposed(below.replace(features), weight, HALVING, engine.NAME)
+        assert torch.equal(above.coords, coords) and above.stride == (1, 1, 1)
         return above.features
 
     def dense(features: Tensor, weight: Tensor) -> Tensor:
@@ -132,11 +133,13 @@ def test_up_is_dense_transposed_convolution_read_at_the_fine_voxels(engine: Engi
 
 def small_net(engine: Engine, x: SparseTensor, weights: list[Tensor]) -> Tensor:
     """A U-Net of two levels with a skip connection, without norms."""
-    fine = engine.submanifold(x, weights[0], 3)
+    fine = submanifold(x, weights[0], THREE, engine.NAME)
     fine = fine.replace(fine.features.relu())
-    coarse = engine.submanifold(engine.down(fine, weights[1]), weights[2], 3)
-    back = engine.up(coarse.replace(coarse.features.relu()), weights[3])
-    return engine.submanifold(back.replace(torch.cat([back.features, fine.features], 1)), weights[4], 3).features
+    coarse = submanifold(strided(fine, weights[1], HALVING, engine.NAME), weights[2], THREE, engine.NAME)
+    back = transposed(coarse.replace(coarse.features.relu()), weights[3], HALVING, engine.NAME)
+    return submanifold(
+        back.replace(torch.cat([back.features, fine.features], 1)), weights[4], THREE, engine.NAME
+    ).features
 
 
 def net_weights(dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -255,8 +258,8 @@ def test_cuda_agrees_with_cpu_and_autocast_works_there(engine: Engine) -> None:
 
 def test_up_needs_the_way_down(engine: Engine) -> None:
     coords = cloud(10)
-    with pytest.raises(AssertionError, match="went down"):
-        engine.up(SparseTensor(normal(len(coords), 3), coords, stride=2), normal(8, 3, 3))
+    with pytest.raises(AssertionError, match="does not undo"):
+        transposed(SparseTensor(normal(len(coords), 3), coords), normal(8, 3, 3), HALVING, engine.NAME)
 
 
 def test_engines_resolve_by_name_and_auto_runs_here() -> None:

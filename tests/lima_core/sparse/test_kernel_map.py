@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lima_core.errors import DataError
-from lima_core.sparse.kernel_map import KernelMap, down_map, sort_keys, submanifold_map
+from lima_core.sparse.kernel_map import ConvShape, KernelMap, sort_keys, strided_map, submanifold_map
 
 
 def cloud(num: int, seed: int = 0) -> torch.Tensor:
@@ -33,13 +33,13 @@ def test_submanifold_map_against_brute_force(kernel: int, num: int) -> None:
         for (b, x, y, z), target in row_of.items()
         if (dx, dy, dz) != (0, 0, 0) and (b, x + dx, y + dy, z + dz) in row_of
     ]
-    pairs = submanifold_map(sort_keys(coords), kernel)
+    pairs = submanifold_map(sort_keys(coords), (kernel,) * 3)
     assert listed(pairs) == sorted(expected)
     assert pairs.centre == kernel**3 // 2
 
 
 def test_the_mirrored_half_lists_the_same_pairs_in_the_same_order() -> None:
-    pairs = submanifold_map(sort_keys(cloud(200)), 3)
+    pairs = submanifold_map(sort_keys(cloud(200)), (3, 3, 3))
     sources, targets = pairs.source.split(pairs.counts), pairs.target.split(pairs.counts)
     for offset in range(27):
         assert torch.equal(sources[offset], targets[26 - offset])
@@ -48,7 +48,7 @@ def test_the_mirrored_half_lists_the_same_pairs_in_the_same_order() -> None:
 @pytest.mark.parametrize("num", [0, 1, 200])
 def test_down_map_floors_negative_coordinates(num: int) -> None:
     coords = cloud(num)
-    coarse, pairs = down_map(coords)
+    coarse, _, pairs = strided_map(coords, ConvShape((2, 2, 2), (2, 2, 2)))
     rows = coords.tolist()
     expected = sorted({(b, x // 2, y // 2, z // 2) for b, x, y, z in rows})
     assert [tuple(row) for row in coarse.tolist()] == expected
@@ -60,14 +60,14 @@ def test_down_map_floors_negative_coordinates(num: int) -> None:
 
 
 def test_groupings_hold_every_pair_once_in_pair_order() -> None:
-    pairs = submanifold_map(sort_keys(cloud(100)), 3)
+    pairs = submanifold_map(sort_keys(cloud(100)), (3, 3, 3))
     for grouping, rows in ((pairs.by_target(), pairs.target), (pairs.by_source(), pairs.source)):
         bags = [grouping.order[a:b].tolist() for a, b in itertools.pairwise(grouping.starts.tolist())]
         assert bags == [(rows == row).nonzero()[:, 0].tolist() for row in range(pairs.num_target)]
 
 
 def test_inverse_swaps_sides_and_reuses_groupings() -> None:
-    _, pairs = down_map(cloud(50))
+    _, _, pairs = strided_map(cloud(50), ConvShape((2, 2, 2), (2, 2, 2)))
     grouping = pairs.by_target()
     back = pairs.inverse()
     assert (back.num_source, back.num_target) == (pairs.num_target, pairs.num_source)

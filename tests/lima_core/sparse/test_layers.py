@@ -48,7 +48,7 @@ def test_initialise_depends_on_seed_and_name_only() -> None:
 def test_down_and_up_return_to_the_same_voxels() -> None:
     x = tensor(9, 2)
     back = Upsample(3, 4)(Downsample(2, 3)(x))
-    assert torch.equal(back.coords, x.coords) and back.stride == 1 and back.features.shape == (9, 4)
+    assert torch.equal(back.coords, x.coords) and back.stride == (1, 1, 1) and back.features.shape == (9, 4)
 
 
 def test_relu() -> None:

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lima_core.sparse.tensor import MapCache, SparseTensor, concatenate
+from lima_core.sparse.cache import Cache
+from lima_core.sparse.tensor import SparseTensor, concatenate
 
 
 def tensor(num: int = 3) -> SparseTensor:
@@ -30,7 +31,7 @@ def test_concatenate_puts_the_first_channels_first_and_refuses_other_inputs() ->
 
 
 def test_cache_builds_once() -> None:
-    cache, built = MapCache(), []
+    cache, built = Cache(), []
     for _ in range(2):
         cache.get(("kind", 1), lambda: built.append(1))
     assert len(built) == 1 and ("kind", 1) in cache and ("kind", 2) not in cache
