@@ -1,10 +1,15 @@
 """MinkUNet: a sparse residual U-Net; the default is MinkUNet-34 as SuperFlow and LiMoE build it, 37 873 280 parameters.
 
-Layer by layer that of SuperFlow's superflow/models/backbones/minkunet.py (its ME ancestor: SLidR's Res16UNet34C, which
-has one convolution in the stem). Every convolution is followed by batch normalisation; none has a bias.
+Layer by layer that of SuperFlow's superflow/models/backbones/minkunet.py. Its relatives, as fields (in channels):
+
+- SLidR (Res16UNet34C, 1): ``stem_kernels: [3]``, ``block_bn_momentum: 0.1``; 37 842 976 parameters;
+- mmdetection3d (MinkUNetBackbone, 4): ``bn_momentum: 0.1``, or as its config says;
+- Pointcept (SpUNet-v1m1, 4): ``stem_kernels: [5]``, ``widen: downsampling``, ``bn_eps: 1e-3``, ``bn_momentum: 0.01``.
+
+Every convolution is followed by batch normalisation; none has a bias.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
@@ -15,6 +20,8 @@ from lima_core.sparse.tensor import SparseTensor, concatenate
 from lima_core.types import Config
 
 Momentum = Annotated[float, Field(gt=0, le=1)]
+OddKernel = Literal[1, 3, 5]
+"""A kernel of 7 would cost 343 products a voxel."""
 
 
 class MinkUNetConfig(Config):
@@ -22,14 +29,21 @@ class MinkUNetConfig(Config):
 
     name: Literal["minkunet"] = "minkunet"
     stem: PositiveInt = 32
-    """Channels of the two convolutions at full resolution."""
+    """Channels of the convolutions at full resolution."""
+    stem_kernels: tuple[OddKernel, ...] = Field(default=(3, 3), min_length=1)
+    """Edges of their kernels, one for each: SLidR has one convolution there, Pointcept one of 5^3."""
     encoder_widths: tuple[PositiveInt, ...] = Field(default=(32, 64, 128, 256), min_length=1)
     encoder_blocks: tuple[PositiveInt, ...] = Field(default=(2, 3, 4, 6), min_length=1)
+    widen: Literal["blocks", "downsampling"] = "blocks"
+    """Where an encoder stage takes its width: in its first block, or (Pointcept) in the convolution before."""
     decoder_widths: tuple[PositiveInt, ...] = Field(default=(256, 128, 96, 96), min_length=1)
     """From the coarsest stage up; the last is the backbone's number of output channels."""
     decoder_blocks: tuple[PositiveInt, ...] = Field(default=(2, 2, 2, 2), min_length=1)
     bn_momentum: Momentum = 0.05
     """Share of the new batch in the running statistics; SuperFlow: 0.05 in pretraining, 0.02 downstream."""
+    block_bn_momentum: Momentum | None = None
+    """Of the 3^3 convolutions of residual blocks, where it differs: SLidR 0.1, whatever ``bn_momentum``."""
+    bn_eps: float = Field(default=1e-5, gt=0)
 
     @model_validator(mode="after")
     def _as_many_up_as_down(self) -> "MinkUNetConfig":
@@ -39,24 +53,35 @@ class MinkUNetConfig(Config):
         return self
 
 
+class Shared(NamedTuple):
+    """What all layers of one network share."""
+
+    engine: str
+    momentum: float
+    block_momentum: float
+    eps: float
+
+
 class ConvNorm(nn.Sequential):
     """A convolution, batch normalisation, and ReLU unless ``relu`` is False."""
 
-    def __init__(self, conv: nn.Module, out_channels: int, momentum: float, *, relu: bool = True) -> None:
-        super().__init__(conv, SparseBatchNorm(out_channels, momentum), *([SparseReLU()] if relu else []))
+    def __init__(self, conv: nn.Module, out_channels: int, momentum: float, eps: float, *, relu: bool = True) -> None:
+        super().__init__(conv, SparseBatchNorm(out_channels, momentum, eps), *([SparseReLU()] if relu else []))
 
 
 class ResidualBlock(nn.Module):
     """Two 3^3 convolutions beside a shortcut, which is a 1^3 convolution where the width changes."""
 
-    def __init__(self, in_channels: int, out_channels: int, momentum: float, engine: str) -> None:
+    def __init__(self, in_channels: int, out_channels: int, shared: Shared) -> None:
         super().__init__()
 
-        def conv(channels: int, kernel: int, relu: bool) -> ConvNorm:
-            return ConvNorm(SparseConv3d(channels, out_channels, kernel, engine), out_channels, momentum, relu=relu)
+        def conv(channels: int, kernel: int, momentum: float, relu: bool) -> ConvNorm:
+            layer = SparseConv3d(channels, out_channels, kernel, shared.engine)
+            return ConvNorm(layer, out_channels, momentum, shared.eps, relu=relu)
 
-        self.first, self.second = conv(in_channels, 3, True), conv(out_channels, 3, False)
-        self.shortcut = nn.Identity() if in_channels == out_channels else conv(in_channels, 1, False)
+        self.first = conv(in_channels, 3, shared.block_momentum, True)
+        self.second = conv(out_channels, 3, shared.block_momentum, False)
+        self.shortcut = nn.Identity() if in_channels == out_channels else conv(in_channels, 1, shared.momentum, False)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """C_in channels to C_out on the same voxels."""
@@ -64,20 +89,34 @@ class ResidualBlock(nn.Module):
         return x.replace(summed.relu_())
 
 
-def _stage(in_channels: int, out_channels: int, depth: int, momentum: float, engine: str) -> nn.Sequential:
+def _stage(in_channels: int, out_channels: int, depth: int, shared: Shared) -> nn.Sequential:
     widths = [in_channels] + [out_channels] * depth
-    return nn.Sequential(*[ResidualBlock(widths[i], widths[i + 1], momentum, engine) for i in range(depth)])
+    return nn.Sequential(*[ResidualBlock(widths[i], widths[i + 1], shared) for i in range(depth)])
+
+
+def _stem(in_channels: int, config: MinkUNetConfig, shared: Shared) -> nn.Sequential:
+    widths = [in_channels] + [config.stem] * len(config.stem_kernels)
+    layers = [
+        SparseConv3d(widths[i], config.stem, kernel, shared.engine) for i, kernel in enumerate(config.stem_kernels)
+    ]
+    return nn.Sequential(*[ConvNorm(layer, config.stem, shared.momentum, shared.eps) for layer in layers])
+
+
+def _down_stage(below: int, width: int, depth: int, config: MinkUNetConfig, shared: Shared) -> nn.Sequential:
+    kept = width if config.widen == "downsampling" else below
+    down = ConvNorm(Downsample(below, kept, shared.engine), kept, shared.momentum, shared.eps)
+    return nn.Sequential(down, _stage(kept, width, depth, shared))
 
 
 class UpStage(nn.Module):
     """One step up: transposed convolution, the encoder's features of that level beside it, residual blocks."""
 
-    def __init__(self, widths: tuple[int, int, int], depth: int, momentum: float, engine: str) -> None:
+    def __init__(self, widths: tuple[int, int, int], depth: int, shared: Shared) -> None:
         """``widths``: channels from below, of the skip connection, and out."""
         super().__init__()
         below, skip, out = widths
-        self.up = ConvNorm(Upsample(below, out, engine), out, momentum)
-        self.blocks = _stage(out + skip, out, depth, momentum, engine)
+        self.up = ConvNorm(Upsample(below, out, shared.engine), out, shared.momentum, shared.eps)
+        self.blocks = _stage(out + skip, out, depth, shared)
 
     def forward(self, x: SparseTensor, skip: SparseTensor) -> SparseTensor:
         """From stride 2 s to the voxels of ``skip`` at stride s."""
@@ -89,23 +128,17 @@ class MinkUNet(nn.Module):
 
     def __init__(self, config: MinkUNetConfig, in_channels: int, engine: str = "native") -> None:
         super().__init__()
-        momentum = config.bn_momentum
+        shared = Shared(engine, config.bn_momentum, config.block_bn_momentum or config.bn_momentum, config.bn_eps)
         skips = (config.stem, *config.encoder_widths[:-1])
         self.in_channels, self.out_channels = in_channels, config.decoder_widths[-1]
-        self.stem = nn.Sequential(
-            ConvNorm(SparseConv3d(in_channels, config.stem, 3, engine), config.stem, momentum),
-            ConvNorm(SparseConv3d(config.stem, config.stem, 3, engine), config.stem, momentum),
-        )
+        self.stem = _stem(in_channels, config, shared)
         self.encoder = nn.ModuleList(
-            nn.Sequential(
-                ConvNorm(Downsample(below, below, engine), below, momentum),
-                _stage(below, width, depth, momentum, engine),
-            )
+            _down_stage(below, width, depth, config, shared)
             for below, width, depth in zip(skips, config.encoder_widths, config.encoder_blocks, strict=True)
         )
         below = (config.encoder_widths[-1], *config.decoder_widths[:-1])
         self.decoder = nn.ModuleList(
-            UpStage(widths, depth, momentum, engine)
+            UpStage(widths, depth, shared)
             for *widths, depth in zip(below, skips[::-1], config.decoder_widths, config.decoder_blocks, strict=True)
         )
 

@@ -13,9 +13,9 @@ class SparseBatchNorm(nn.Module):
     so ``nn.SyncBatchNorm.convert_sync_batchnorm`` works; synchronised, the batch of all processes counts.
     """
 
-    def __init__(self, channels: int, momentum: float = 0.1) -> None:
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(channels, momentum=momentum)
+        self.norm = nn.BatchNorm1d(channels, eps=eps, momentum=momentum)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Same shape."""

@@ -12,12 +12,15 @@ from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.sparse import ENGINES
 from lima_core.sparse.tensor import SparseTensor
 
-SMALL = [
-    MinkUNetConfig(
-        stem=4, encoder_widths=(4, 6, 8), encoder_blocks=(1, 2, 1), decoder_widths=(8, 6, 5), decoder_blocks=(1, 1, 1)
-    )
-]
-"""One small config of every member of the union."""
+SIZES = {
+    "stem": 4,
+    "encoder_widths": (4, 6, 8),
+    "encoder_blocks": (1, 2, 1),
+    "decoder_widths": (8, 6, 5),
+    "decoder_blocks": (1, 1, 1),
+}
+SMALL = [MinkUNetConfig(**SIZES), MinkUNetConfig(**SIZES, stem_kernels=(5,), widen="downsampling", bn_eps=1e-3)]
+"""Small configs of every member of the union."""
 
 
 @pytest.fixture(params=[engine for engine in ENGINES if not engine.missing()], ids=lambda engine: engine.NAME)
