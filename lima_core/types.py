@@ -27,6 +27,12 @@ class Resources:
     """Sparse convolution engine, already resolved."""
     workers: int = 0
     """Processes over scenes, and loader threads in training; 0 works in this process."""
+    rank: int = 0
+    """Of this process among those that train together; the first one alone writes."""
+    world_size: int = 1
+    """Processes that train together."""
+    checkpoint_activations: bool = False
+    """Training computes activations twice instead of keeping them: less memory, more time, the same bits."""
 
 
 @dataclass(frozen=True)

@@ -20,30 +20,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter
-from torch import Tensor, nn
+from torch import nn
 
 from lima_core.cost import Cost, Scale
 from lima_core.datasets import DatasetConfig, dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.datasets.nuscenes import SPLITS, NuScenesConfig
 from lima_core.errors import CheckpointError, ConfigError, DataError
-from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, VoxelGridConfig
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, VoxelGridConfig, described_grid
 from lima_core.loading.augment import AugmentConfig
 from lima_core.loading.collate import SegmentationBatch
+from lima_core.loading.limits import LimitsConfig, dropped_points
 from lima_core.loading.segmentation import IN_CHANNELS, SegmentationSource
 from lima_core.loading.subsets import Subset, SubsetConfig, take_subset
+from lima_core.loading.voxelise import voxelise
 from lima_core.models import BackboneConfig, build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.parallel import PartsProgress
-from lima_core.sparse.tensor import SparseTensor
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.predictions import Predictions
 from lima_core.tasks import TaskConfig
 from lima_core.tasks.probe import DEFAULT_BUDGET_BYTES, FeatureBatch, FrozenFeatures
-from lima_core.tasks.segmentation import SegmentationConfig, SegmentationModel, predict_points, segmentation_loss
+from lima_core.tasks.segmentation import (
+    SegmentationConfig,
+    SegmentationModel,
+    predict_points,
+    segmentation_loss,
+    taught,
+)
 from lima_core.training.checkpoint import load_weights, read_meta, save_weights
 from lima_core.training.cost import training_bytes, training_seconds
 from lima_core.training.loop import FitConfig, FitResult, finish, fit
+from lima_core.training.objective import Objective
 from lima_core.training.optim import AdamWConfig, ParamGroup
 from lima_core.training.prefetch import ahead
 from lima_core.types import Config as BaseConfig
@@ -66,6 +74,8 @@ class Config(BaseConfig):
     """Rate of the head over that of the backbone: SuperFlow 1 in effect, SLidR 100 for a pretrained backbone."""
     augment: AugmentConfig | None = AugmentConfig()
     """None: every epoch sees the same scans."""
+    limits: LimitsConfig | None = None
+    """Bounds on the scans that are trained on; those that are predicted stay whole."""
     backbone: BackboneConfig | None = None
     """Needed for ``init: random``; with a checkpoint it may be left out and must otherwise be the checkpoint's."""
     voxels: VoxelGridConfig | None = None
@@ -114,7 +124,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     frames = validation_frames(index)
     start = start_from(config, inputs.checkpoint, resources.engine)
     model = SegmentationModel(start.backbone, len(index.facts.classes), config.seed)
-    source = SegmentationSource(dataset, subset.frames, start.voxels, config.augment, config.seed, config.task.teach)
+    source = SegmentationSource(dataset, subset.frames, start.voxels, config.augment, config.seed, config.limits)
     train = train_probe if config.probe else train_all
     result = train(model, source, config, out, resources)
     save_weights(out / "model", model, describe(config, start, subset, index.facts))
@@ -173,7 +183,7 @@ def start_from(config: Config, checkpoint: Path | None, engine: str) -> Start:
     meta = read_meta(folder)
     _check_meta(meta, config, folder)
     backbone_config = TypeAdapter(BackboneConfig).validate_json(json.dumps(meta["backbone"]))
-    voxels = TypeAdapter(VoxelGridConfig).validate_json(json.dumps(meta["voxels"]))
+    voxels = described_grid(meta["voxels"])
     backbone_config = _downstream(backbone_config, config)
     backbone = build_backbone(backbone_config, IN_CHANNELS, engine, config.seed)
     load_weights(folder, backbone)
@@ -203,12 +213,13 @@ def _check_meta(meta: dict[str, Any], config: Config, where: Path) -> None:
     if meta["in_channels"] != IN_CHANNELS:
         what = f"takes {meta['in_channels']} input channels, not {IN_CHANNELS} (x y z intensity)"
         raise CheckpointError(what, where=where, remedy="distill again")
-    for name, wanted in (("backbone", config.backbone), ("voxels", config.voxels)):
-        wanted = wanted.model_dump(mode="json") if wanted else meta[name]
-        keys = sorted((wanted.keys() | meta[name].keys()) - {"bn_momentum"})
+    voxels = described_grid(meta["voxels"]).model_dump(mode="json")
+    for name, wanted, found in (("backbone", config.backbone, meta["backbone"]), ("voxels", config.voxels, voxels)):
+        wanted = wanted.model_dump(mode="json") if wanted else found
+        keys = sorted((wanted.keys() | found.keys()) - {"bn_momentum"})
         for key in keys:
-            if wanted.get(key) != meta[name].get(key):
-                what = f"another {name}: {key} is {meta[name].get(key)}, the config says {wanted.get(key)}"
+            if wanted.get(key) != found.get(key):
+                what = f"another {name}: {key} is {found.get(key)}, the config says {wanted.get(key)}"
                 raise CheckpointError(what, where=where, remedy=remedy)
 
 
@@ -217,10 +228,11 @@ def train_all(
 ) -> FitResult:
     """Trains backbone and head."""
 
-    def loss(batch: SegmentationBatch) -> tuple[Tensor, dict[str, float]]:
-        logits = model(SparseTensor(batch.features, batch.coords))
-        taught = logits if batch.taught is None else logits[batch.taught]
-        return segmentation_loss(taught, batch.labels, config.task)
+    def loss(batch: SegmentationBatch) -> Objective:
+        voxels = voxelise(batch.scans)
+        rows, labels = taught(model(voxels.tensor()), batch.labels, voxels, config.task.teach)
+        objective = segmentation_loss(rows, labels, config.task)
+        return objective._replace(numbers=objective.numbers | dropped_points(voxels.dropped))
 
     groups = [
         ParamGroup("backbone", tuple(model.backbone.parameters())),
@@ -234,10 +246,11 @@ def train_probe(
 ) -> FitResult:
     """Trains the head alone; the backbone's tensors, BatchNorm statistics included, stay as they are."""
     backbone = model.backbone.to(resources.device)
-    features = FrozenFeatures(source, backbone, resources.device, config.fit.precision)
+    features = FrozenFeatures(source, backbone, resources.device, config.fit.precision, config.task.teach)
 
-    def loss(batch: FeatureBatch) -> tuple[Tensor, dict[str, float]]:
-        return segmentation_loss(model.head(batch.features), batch.labels, config.task)
+    def loss(batch: FeatureBatch) -> Objective:
+        objective = segmentation_loss(model.head(batch.features), batch.labels, config.task)
+        return objective._replace(numbers=objective.numbers | dropped_points(batch.dropped))
 
     # Frozen features are made where batches are loaded: inline, so that the backbone has all threads.
     inline = replace(resources, workers=0)
@@ -261,8 +274,8 @@ def predict(
     source = SegmentationSource(dataset, frames, voxels, None, 0)
     model.to(resources.device).eval()
     with PartsProgress("predict", len(missing), "frames") as progress:
-        for sample in ahead(source.unlabelled, missing, resources.workers):
-            predictions.write(sample.name, predict_points(model, sample, resources.device))
+        for scan in ahead(source.unlabelled, missing, resources.workers):
+            predictions.write(scan.name, predict_points(model, scan, voxels, resources.device))
             progress.advance()
 
 

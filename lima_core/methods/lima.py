@@ -12,13 +12,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from lima_core.loading.limits import dropped_points
 from lima_core.loading.pretrain import Memory, PretrainBatch
+from lima_core.loading.voxelise import voxelise
 from lima_core.memory.cross_sequence import CrossSequenceConfig
 from lima_core.memory.pooling import CrossView, pool, to_references
 from lima_core.methods.losses import unit_distance
 from lima_core.models.heads import HeadConfig, LinearHeadConfig, build_head
 from lima_core.sparse.tensor import SparseTensor
 from lima_core.stores.feature_store import FeatureFacts
+from lima_core.training.objective import Objective
 from lima_core.types import Config
 
 
@@ -44,9 +47,9 @@ class Lima(nn.Module):
         self.backbone = backbone
         self.head = build_head(config.head, backbone.out_channels, facts.channels, seed)
 
-    def forward(self, coords: Tensor, features: Tensor) -> Tensor:
-        """(V, teacher channels) of the voxels ``coords`` (V, 4) int32 with ``features`` (V, in_channels) float32."""
-        return self.head(self.backbone(SparseTensor(features, coords)).features)
+    def forward(self, voxels: SparseTensor) -> Tensor:
+        """(V, teacher channels) of the voxels, in their order."""
+        return self.head(self.backbone(voxels).features)
 
     @torch.no_grad()
     def targets(self, memories: tuple[Memory, ...], device: torch.device) -> Tensor:
@@ -57,9 +60,11 @@ class Lima(nn.Module):
         with torch.autocast(device.type, enabled=False):
             return pool(patches, references, self.facts.grid, self.facts.patch_px, self.config.cross_view)
 
-    def loss(self, batch: PretrainBatch) -> tuple[Tensor, dict[str, float]]:
-        """Mean distance over the taught points of the batch, and how many points that is."""
-        targets = self.targets(batch.memories, batch.features.device)
-        student = self(batch.coords, batch.features)
-        distance = unit_distance(student[batch.taught_voxel], targets[batch.taught_target])
-        return distance, {"taught_points": float(len(batch.taught_voxel))}
+    def loss(self, batch: PretrainBatch) -> Objective:
+        """Mean distance over the taught points of the batch."""
+        targets = self.targets(batch.memories, batch.scans.points.device)
+        voxels = voxelise(batch.scans)
+        student = self(voxels.tensor())
+        taught_voxel, remain = voxels.of_points(batch.taught_point)
+        distance = unit_distance(student[taught_voxel], targets[batch.taught_target[remain]])
+        return Objective(distance, len(taught_voxel), dropped_points(voxels.dropped))

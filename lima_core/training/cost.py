@@ -5,7 +5,7 @@ MinkUNet-34 with 37.9 M parameters on 31.5 k points 2.3 s, a network of 0.1 M pa
 run of the same stage on the user's own machine replaces the guess.
 """
 
-from lima_core.training.loop import FitConfig
+from lima_core.training.config import FitConfig
 
 SECONDS_PER_SCAN = 0.1
 SECONDS_PER_PARAMETER = 2.2 / 37.9e6

@@ -48,7 +48,7 @@ class StepLog:
             self.bar.start()
             self.task = self.bar.add_task(self.title, total=self.total, completed=self.first, now="")
         if self.first:
-            self._say(f"{self.title} resumed after step {self.first}/{self.total}")
+            self.say(f"{self.title} resumed after step {self.first}/{self.total}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,7 +57,8 @@ class StepLog:
         self.board.close()
         self.file.close()
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Writes one line to the log, and to stderr where no bar is shown."""
         self.file.write(line + "\n")
         if not self.bar:
             print(line, file=sys.stderr, flush=True)
@@ -77,7 +78,7 @@ class StepLog:
         head = (
             f"{self.title} step={done}/{self.total} epoch={row['epoch']:.0f} loss={row['loss']:.5f} lr={row['lr']:.3e}"
         )
-        self._say(f"{head} {numbers} ms={step_s * 1e3:.0f} data={data_share:.0%} eta={duration(eta)}")
+        self.say(f"{head} {numbers} ms={step_s * 1e3:.0f} data={data_share:.0%} eta={duration(eta)}")
         for name, value in (row | {"ms": step_s * 1e3, "data_share": data_share}).items():
             if name != "step":
                 self.board.add_scalar(name, value, done)

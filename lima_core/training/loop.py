@@ -3,56 +3,42 @@
 Order and augmentation are functions of (seed, purpose, epoch, index) and the learning rate is one of the step, so a
 training that was stopped continues exactly: on a CPU, 4 steps equal 2 steps, a kill and 2 steps, bit for bit.
 
-A batch is a list of sample numbers (``batch_indices``) that ``micro_batches`` splits; several processes would share it
-there, each taking its part of the list.
+Every process of ``torchrun`` runs this loop on its part of each batch; only the first one writes.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from lima_core.errors import ConfigError, UserError
+from lima_core.training.choice import Validation, best_step, forget_worse, is_due, keep, load_best, save_best
+from lima_core.training.config import FitConfig
+from lima_core.training.distributed import World, synchronise_norms
+from lima_core.training.ema import Ema, averaged
 from lima_core.training.log import StepLog
-from lima_core.training.optim import (
-    AdamWConfig,
-    OneCycleConfig,
-    OptimConfig,
-    ParamGroup,
-    ScheduleConfig,
-    build_optimiser,
-    one_group,
-    rate_factor,
-)
-from lima_core.training.plan import Plan, micro_batches, plan_of
+from lima_core.training.objective import Loss
+from lima_core.training.optim import ParamGroup, build_optimiser, one_group
+from lima_core.training.plan import Plan, own_parts, plan_of, require_shares
 from lima_core.training.prefetch import ahead
-from lima_core.training.resume import Curve, finish, load_state, save_state
-from lima_core.types import Config, Resources
+from lima_core.training.resume import Curve, State, finish, load_state, save_state
+from lima_core.training.step import Batch, Stepper
+from lima_core.training.trial import FROM_STEPS, trial
+from lima_core.types import Resources
 from lima_core.whole import appears_whole
 
 __all__ = ["Batch", "FitConfig", "FitResult", "Source", "finish", "fit"]
 
-Count = Annotated[int, Field(ge=1)]
-
-
-class Batch(Protocol):
-    """What a source hands out; the loop needs no more of it than this."""
-
-    names: Sequence[str]
-    """Frame tokens, for the message when the loss is not finite."""
-
-    def to(self, device: str) -> "Batch":
-        """The same batch on ``device``."""
-        ...
+Save = Callable[[Path], None]
+"""Writes what the module has learned so far into a folder that is there."""
 
 
 class Source(Protocol):
@@ -67,32 +53,6 @@ class Source(Protocol):
         ...
 
 
-class FitConfig(Config):
-    """How to train: everything here changes numbers, so all of it is part of the recipe."""
-
-    epochs: Count | None = None
-    """Length in passes over the source; give this or ``steps``."""
-    steps: Count | None = None
-    """Length in optimiser steps; give this or ``epochs``."""
-    batch_size: Count = 4
-    """Samples an optimiser step sees, over all micro-batches (and processes)."""
-    accumulate: Count = 1
-    """Micro-batches a batch is split into. A loss that is a mean over samples gives the same gradient for every value;
-    one that is a mean over points weighs points of small scans a little more, and BatchNorm sees micro-batches."""
-    optimiser: OptimConfig = AdamWConfig()
-    schedule: ScheduleConfig = OneCycleConfig()
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the network under autocast; parameters and losses stay float32."""
-    grad_clip: Annotated[float, Field(gt=0)] | None = None
-    """Largest L2 norm of all gradients together; None leaves them alone."""
-
-    @model_validator(mode="after")
-    def _one_length(self) -> "FitConfig":
-        if (self.epochs is None) == (self.steps is None):
-            raise ConfigError("give exactly one of epochs and steps", remedy="set the other one to null")
-        return self
-
-
 @dataclass(frozen=True)
 class FitResult:
     """What a finished training has to say; the curve itself is ``<out>/curve.parquet``."""
@@ -104,45 +64,201 @@ class FitResult:
     first_loss: float
     last_loss: float
     """Mean over the last tenth of the steps."""
+    chosen_step: int
+    """The step after which the weights were as they are now; the last one unless a validation chose another."""
+    chosen_epoch: int
+    """Its epoch, from 1."""
 
 
-def _load_step(source: Source, plan: Plan, accumulate: int, step: int) -> tuple[int, list[tuple[float, Batch]]]:
-    """Epoch, and the micro-batches of a step with their share of its samples."""
-    epoch, indices = plan.batch_indices(step)
-    parts = micro_batches(indices, accumulate)
-    return epoch, [(len(part) / len(indices), source.load(epoch, part)) for part in parts]
+def fit(
+    module: nn.Module,
+    loss: Loss,
+    source: Source,
+    config: FitConfig,
+    out: Path,
+    resources: Resources,
+    seed: int,
+    title: str,
+    *,
+    groups: Sequence[ParamGroup] | None = None,
+    validation: Validation | None = None,
+    save: Save | None = None,
+    checkpoint_every_s: float = 30.0,
+) -> FitResult:
+    """Trains ``module`` in place, on ``resources.device``, and leaves it there; continues where a killed run stopped.
+
+    Args:
+        module: only its ``requires_grad`` parameters are trained; all its tensors are part of the resume state.
+            ``module.train()`` is called, so a module with a frozen part keeps that part in eval mode itself.
+        loss: batch on the device to ``Objective``; runs under autocast with ``bf16`` and must do its own arithmetic in
+            float32.
+        source: samples; loaded ahead by ``resources.workers`` threads.
+        config: length, batch, optimiser, schedule, precision.
+        out: gets ``curve.parquet``, ``logs/``, ``checkpoints/`` if wanted and, until ``finish(out)``, ``resume/``.
+        resources: where and how fast; with several processes all must call this alike.
+        seed: of the order of the samples.
+        title: first word of every log line.
+        groups: parameters with their own rates; default: all at the full rate.
+        validation: looks at the module after epochs, and chooses the weights; default: the last ones.
+        save: writes a checkpoint on the way, for ``config.checkpoints``.
+        checkpoint_every_s: time between two resume states; 0 writes one after every step.
+
+    Returns:
+        Lengths and losses; where the training was finished before, the same as then.
+
+    Raises:
+        UserError: nothing to train on, or a loss or gradient that is not finite: names the frames.
+        ConfigError: more processes than samples in a micro-batch.
+        CheckpointError: resume state of another recipe or architecture.
+    """
+    world = World.of(resources)
+    plan = plan_of(len(source), config.batch_size, config.epochs, config.steps, seed)
+    require_shares(plan, config.accumulate, world.size)
+    module.to(resources.device).train()
+    synchronise_norms(module, config.sync_batch_norm and world.size > 1)
+    optimiser = build_optimiser(config.optimiser, groups or one_group(module))
+    ema = Ema(module, config.ema) if config.ema else None
+    state = State(module, optimiser, ema, _identity(config, plan, optimiser))
+    load_state(out, state)
+    world.same("the training to continue", f"step {state.done} of {_digest(module)}")
+    stepper = Stepper(loss, optimiser, config, plan, resources.device, world)
+    run = _Run(state, stepper, out, validation, save)
+    log = StepLog(out, title, plan.steps, state.done) if world.leads else nullcontext()
+    with log as told:
+        _tell_trial(told, title, run, source, resources)
+        _all_steps(run, source, resources, told, checkpoint_every_s)
+    return _end(run)
 
 
-def _stop_non_finite(what: str, step: int, names: Sequence[str]) -> None:
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    remedy = "look at these frames, lower optimiser.lr, or set grad_clip"
-    raise UserError(f"{what} is not finite in step {step}", where=f"frames {shown}", remedy=remedy)
+@dataclass
+class _Run:
+    """A training under way."""
+
+    state: State
+    stepper: Stepper
+    out: Path
+    validation: Validation | None
+    save: Save | None
+
+    @property
+    def plan(self) -> Plan:
+        return self.stepper.plan
+
+    @property
+    def world(self) -> World:
+        return self.stepper.world
+
+    def load(self, source: Source, step: int) -> tuple[int, list[Batch]]:
+        """Epoch, and the micro-batches of a step that are this process's."""
+        epoch, indices = self.plan.batch_indices(step)
+        parts = own_parts(indices, self.stepper.config.accumulate, self.world.rank, self.world.size)
+        batches = [source.load(epoch, part) for part in parts]
+        return epoch, [_pinned(batch) for batch in batches] if self.stepper.device.startswith("cuda") else batches
+
+    def look(self, step: int) -> dict[str, float]:
+        """What is due after ``step``: numbers of the validation, the best weights, a checkpoint."""
+        every = self.validation.every_epochs * self.plan.steps_per_epoch if self.validation else 0
+        looks = bool(every) and is_due(step, self.plan.steps, every)
+        keeps = self._keeps(step)
+        if not (looks or keeps):
+            return {}
+        module = self.state.module
+        self.world.share(module, buffers_only=True)  # where BatchNorm is not synchronised, everyone has his own
+        with averaged(module, self.state.ema):
+            numbers = _measured(module, self.validation) if looks else {}
+            if self.world.leads and keeps:
+                keep(self.out, step + 1, self.stepper.config.checkpoints, self.save)
+            if self.world.leads and looks:
+                save_best(self.out, step + 1, module)
+        return numbers
+
+    def _keeps(self, step: int) -> bool:
+        config = self.stepper.config.checkpoints
+        if config is None:
+            return False
+        assert self.save is not None, "checkpoints are wanted and nobody knows how to write them"
+        return is_due(step, self.plan.steps, config.every_steps or config.every_epochs * self.plan.steps_per_epoch)
 
 
-Loss = Callable[[Any], tuple[Tensor, dict[str, float]]]
+def _measured(module: nn.Module, validation: Validation) -> dict[str, float]:
+    module.eval()
+    try:
+        with torch.no_grad():
+            return validation.measure()
+    finally:
+        module.train()
 
 
-def _backward(
-    loss: Loss, parts: list[tuple[float, Batch]], device: str, precision: str, step: int
-) -> tuple[float, dict[str, float]]:
-    """Adds the gradients of all micro-batches; returns the loss and the other numbers, averaged over samples."""
-    total, numbers = 0.0, {}
-    for share, batch in parts:
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
-            value, others = loss(batch.to(device))
-        value = value.float()
-        if not math.isfinite(value.item()):
-            _stop_non_finite(f"loss {value.item()}", step, list(batch.names))
-        (value * share).backward()
-        total += value.item() * share
-        for name, number in others.items():
-            numbers[name] = numbers.get(name, 0.0) + float(number) * share
-    return total, numbers
+def _tell_trial(log: StepLog | None, title: str, run: _Run, source: Source, resources: Resources) -> None:
+    """Measures what the training will take, and says it."""
+    left = range(run.state.done, run.plan.steps)
+    if not left:
+        return
+    if len(left) < FROM_STEPS:
+        if log:
+            log.say(f"{title} {len(left)} steps to go: too few to try one beforehand")
+        return
+    found = trial(run.stepper, run.state.module, lambda step: run.load(source, step)[1], left)
+    if log:
+        log.say(f"{title} {len(left)} steps to go: {found.text(len(left), resources.workers)}")
+
+
+def _all_steps(run: _Run, source: Source, resources: Resources, log: StepLog | None, every_s: float) -> None:
+    state, pacer = run.state, _Pacer(every_s)
+    loaded = ahead(lambda step: run.load(source, step), range(state.done, run.plan.steps), resources.workers)
+    for step, (data_s, (epoch, parts)) in enumerate(_timed(loaded), start=state.done):
+        started = time.monotonic()
+        row = run.stepper.step(step, epoch, parts)
+        if state.ema:
+            state.ema.update(state.module, step)
+        step_s = time.monotonic() - started + data_s
+        state.curve.rows.append(row | run.look(step))
+        state.done = step + 1
+        if log is None:
+            continue
+        log.step(state.done, state.curve.rows[-1], step_s, data_s)
+        if time.monotonic() >= pacer.due or state.done == run.plan.steps:
+            started = time.monotonic()
+            save_state(run.out, state)
+            if run.validation:
+                forget_worse(run.out, state.curve, run.validation.choose_by)
+            pacer.saved(time.monotonic() - started)
+
+
+def _end(run: _Run) -> FitResult:
+    """Puts the weights that count into the module, in every process, and writes the curve."""
+    state, world, chosen = run.state, run.world, run.plan.steps
+    if run.validation:
+        chosen = best_step(state.curve, run.validation.choose_by)
+        if world.leads:
+            load_best(run.out, chosen, state.module)
+    elif state.ema:
+        state.ema.put_into(state.module)
+    world.share(state.module)
+    synchronise_norms(state.module, False)
+    if world.leads:
+        write_curve(run.out / "curve.parquet", state.curve)
+    return _result(run.plan, state.curve, chosen)
+
+
+def _pinned(value: Any) -> Any:
+    """All tensors of a batch in page-locked memory, from where a GPU takes them while it computes."""
+    if isinstance(value, Tensor):
+        return value.pin_memory()
+    if not is_dataclass(value):
+        return value
+    return replace(value, **{field.name: _pinned(getattr(value, field.name)) for field in fields(value)})
 
 
 def _identity(config: FitConfig, plan: Plan, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     groups = {g["name"]: [list(p.shape) for p in g["params"]] for g in optimiser.param_groups}
     return {"fit": config.model_dump(mode="json"), "num_samples": plan.num_samples, "seed": plan.seed, "groups": groups}
+
+
+def _digest(module: nn.Module) -> str:
+    """A word for all weights; equal weights have equal words."""
+    sums = [value.detach().double().sum().cpu() for value in module.state_dict().values()]
+    return f"weights {float(torch.stack(sums).sum()).hex()}" if sums else "no weights"
 
 
 def write_curve(path: Path, curve: Curve) -> None:
@@ -153,11 +269,12 @@ def write_curve(path: Path, curve: Curve) -> None:
         pq.write_table(pa.table(table), partial)
 
 
-def _result(plan: Plan, curve: Curve) -> FitResult:
+def _result(plan: Plan, curve: Curve, chosen: int) -> FitResult:
     losses = curve.columns()["loss"]
     epochs = math.ceil(plan.steps / plan.steps_per_epoch)
     last = losses[-max(1, len(losses) // 10) :].mean()
-    return FitResult(plan.steps, epochs, plan.num_samples, float(losses[0]), float(last))
+    chosen_epoch = math.ceil(chosen / plan.steps_per_epoch)
+    return FitResult(plan.steps, epochs, plan.num_samples, float(losses[0]), float(last), chosen, chosen_epoch)
 
 
 class _Pacer:
@@ -179,86 +296,3 @@ def _timed(batches: Iterator[Any]) -> Iterator[tuple[float, Any]]:
         except StopIteration:
             return
         yield time.monotonic() - started, item
-
-
-@dataclass
-class _Trainer:
-    """The objects of one training, so that a step fits on a screen."""
-
-    loss: Loss
-    optimiser: torch.optim.Optimizer
-    full_rates: list[float]
-    config: FitConfig
-    plan: Plan
-    device: str
-
-    def step(self, step: int, epoch: int, parts: list[tuple[float, Batch]]) -> dict[str, float]:
-        """One optimiser step; returns its line of the curve."""
-        factor = rate_factor(self.config.schedule, step, self.plan.steps)
-        for group, rate in zip(self.optimiser.param_groups, self.full_rates, strict=True):
-            group["lr"] = rate * factor
-        self.optimiser.zero_grad(set_to_none=True)
-        loss, numbers = _backward(self.loss, parts, self.device, self.config.precision, step + 1)
-        params = [p for group in self.optimiser.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(params, self.config.grad_clip or math.inf).item()
-        if not math.isfinite(norm):
-            _stop_non_finite("gradient", step + 1, [name for _, batch in parts for name in batch.names])
-        self.optimiser.step()
-        rate = self.config.optimiser.lr * factor
-        return {"step": step + 1, "epoch": epoch, "loss": loss, "lr": rate, "grad_norm": norm, **numbers}
-
-
-def fit(
-    module: nn.Module,
-    loss: Loss,
-    source: Source,
-    config: FitConfig,
-    out: Path,
-    resources: Resources,
-    seed: int,
-    title: str,
-    *,
-    groups: Sequence[ParamGroup] | None = None,
-    checkpoint_every_s: float = 30.0,
-) -> FitResult:
-    """Trains ``module`` in place, on ``resources.device``, and leaves it there; continues where a killed run stopped.
-
-    Args:
-        module: only its ``requires_grad`` parameters are trained; all its tensors are part of the resume state.
-            ``module.train()`` is called, so a module with a frozen part keeps that part in eval mode itself.
-        loss: batch on the device to (scalar, further numbers for log and curve); runs under autocast with ``bf16`` and
-            must do its own arithmetic in float32.
-        source: samples; loaded ahead by ``resources.workers`` threads.
-        config: length, batch, optimiser, schedule, precision.
-        out: gets ``curve.parquet``, ``logs/`` and, until ``finish(out)``, ``resume/``.
-        resources: where and how fast.
-        seed: of the order of the samples.
-        title: first word of every log line.
-        groups: parameters with their own rate; default: one group.
-        checkpoint_every_s: seconds between resume states.
-
-    Raises:
-        UserError: nothing to train on, or a loss or gradient that is not finite (names the frames).
-        CheckpointError: the resume state in ``out`` is of another recipe or architecture.
-    """
-    plan = plan_of(len(source), config.batch_size, config.epochs, config.steps, seed)
-    module.to(resources.device).train()
-    optimiser = build_optimiser(config.optimiser, groups or one_group(module))
-    full_rates = [group["lr"] for group in optimiser.param_groups]
-    identity = _identity(config, plan, optimiser)
-    done, curve = load_state(out, module, optimiser, identity)
-    trainer = _Trainer(loss, optimiser, full_rates, config, plan, resources.device)
-    pacer = _Pacer(checkpoint_every_s)
-    steps = range(done, plan.steps)
-    loaded = ahead(lambda step: _load_step(source, plan, config.accumulate, step), steps, resources.workers)
-    with StepLog(out, title, plan.steps, done) as log:
-        for step, (data_s, (epoch, parts)) in enumerate(_timed(loaded), start=done):
-            started = time.monotonic()
-            curve.rows.append(trainer.step(step, epoch, parts))
-            log.step(step + 1, curve.rows[-1], time.monotonic() - started + data_s, data_s)
-            if time.monotonic() >= pacer.due or step + 1 == plan.steps:
-                started = time.monotonic()
-                save_state(out, step + 1, module, optimiser, curve, identity)
-                pacer.saved(time.monotonic() - started)
-    write_curve(out / "curve.parquet", curve)
-    return _result(plan, curve)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lima_core.errors import UserError
+from lima_core.errors import ConfigError, UserError
 from lima_core.seeds import numpy_rng
 
 
@@ -48,3 +48,21 @@ def plan_of(num_samples: int, batch_size: int, epochs: int | None, steps: int | 
 def micro_batches(indices: Sequence[int], accumulate: int) -> list[list[int]]:
     """The samples of a batch in ``accumulate`` parts of nearly equal size; none is empty."""
     return [part.tolist() for part in np.array_split(np.asarray(indices), accumulate) if len(part)]
+
+
+def own_parts(indices: Sequence[int], accumulate: int, rank: int, size: int) -> list[list[int]]:
+    """What process ``rank`` of ``size`` works on: its share of every micro-batch of ``micro_batches``.
+
+    So a micro-batch, which is what synchronised BatchNorm sees, holds the same samples however many processes there
+    are.
+    """
+    return [np.array_split(np.asarray(part), size)[rank].tolist() for part in micro_batches(indices, accumulate)]
+
+
+def require_shares(plan: Plan, accumulate: int, size: int) -> None:
+    """Raises a ConfigError unless every process has a sample of every micro-batch."""
+    batch = min(plan.batch_size, plan.num_samples)
+    smallest = batch // min(accumulate, batch)
+    if smallest < size:
+        what = f"{size} processes cannot share a micro-batch of {smallest} (batch {batch}, accumulate {accumulate})"
+        raise ConfigError(what, where="fit.batch_size", remedy="start fewer processes, or make the batch larger")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lima_core.errors import CheckpointError
 from lima_core.training.checkpoint import plain_tensors, require_match
+from lima_core.training.ema import Ema
 from lima_core.whole import appears_whole, remove
 
 FOLDER, STATE = "resume", "state.safetensors"
@@ -52,15 +53,29 @@ def fill_optimiser(optimiser: torch.optim.Optimizer, flat: dict[str, Tensor]) ->
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def save_state(
-    out: Path, step: int, module: nn.Module, optimiser: torch.optim.Optimizer, curve: Curve, identity: dict[str, Any]
-) -> None:
-    """Writes the state after ``step`` steps to ``<out>/resume/`` in place of the older one."""
-    tensors = {f"module/{name}": value for name, value in module.state_dict().items()}
-    tensors |= {f"optimiser/{name}": value for name, value in flat_optimiser(optimiser).items()}
-    columns = curve.columns()
+@dataclass
+class State:
+    """Everything that a training changes."""
+
+    module: nn.Module
+    optimiser: torch.optim.Optimizer
+    ema: Ema | None
+    identity: dict[str, Any]
+    """What must be the same for the training to go on."""
+    done: int = 0
+    """Finished steps."""
+    curve: Curve = field(default_factory=Curve)
+
+
+def save_state(out: Path, state: State) -> None:
+    """Writes the state to ``<out>/resume/`` in place of the older one."""
+    tensors = {f"module/{name}": value for name, value in state.module.state_dict().items()}
+    tensors |= {f"optimiser/{name}": value for name, value in flat_optimiser(state.optimiser).items()}
+    if state.ema:
+        tensors |= {f"ema/{name}": value for name, value in state.ema.tensors.items()}
+    columns = state.curve.columns()
     tensors |= {f"curve/{name}": torch.from_numpy(column) for name, column in columns.items()}
-    facts = {"step": step, "identity": identity, "curve": list(columns)}
+    facts = {"step": state.done, "identity": state.identity, "curve": list(columns)}
     with appears_whole(out / FOLDER / STATE) as partial:
         save_file(plain_tensors(tensors), partial, metadata={"facts": json.dumps(facts, sort_keys=True)})
 
@@ -76,19 +91,15 @@ def _differences(stored: Any, wanted: Any, at: str = "") -> list[str]:
     return [] if stored == wanted else [f"{at}: {stored} -> {wanted}"]
 
 
-def load_state(
-    out: Path, module: nn.Module, optimiser: torch.optim.Optimizer, identity: dict[str, Any]
-) -> tuple[int, Curve]:
-    """Continues from ``<out>/resume/``: fills module and optimiser, returns the number of finished steps and the curve.
-
-    Returns (0, empty) where there is no state.
+def load_state(out: Path, state: State) -> None:
+    """Continues from ``<out>/resume/``: fills ``state``, which stays as it is where there is nothing to continue from.
 
     Raises:
-        CheckpointError: the state is unreadable, of another recipe or of another architecture.
+        CheckpointError: what is there is unreadable, of another recipe or of another architecture.
     """
     path = out / FOLDER / STATE
     if not path.exists():
-        return 0, Curve()
+        return
     remedy = f"remove {path.parent} to start over"
     try:
         with safe_open(path, framework="pt") as file:
@@ -96,15 +107,19 @@ def load_state(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, KeyError) as error:
         raise CheckpointError(f"unreadable resume state: {error}", where=path, remedy=remedy) from error
-    changed = _differences(facts["identity"], json.loads(json.dumps(identity)))
+    changed = _differences(facts["identity"], json.loads(json.dumps(state.identity)))
     if changed:
         raise CheckpointError(f"resume state of another recipe: {changed[0]}", where=path, remedy=remedy)
     stored = _part(tensors, "module/")
-    require_match(stored, module.state_dict(), path)
-    module.load_state_dict(stored)
-    fill_optimiser(optimiser, _part(tensors, "optimiser/"))
+    require_match(stored, state.module.state_dict(), path)
+    state.module.load_state_dict(stored)
+    fill_optimiser(state.optimiser, _part(tensors, "optimiser/"))
+    if state.ema:
+        for name, value in _part(tensors, "ema/").items():
+            state.ema.tensors[name].copy_(value)
     columns = _part(tensors, "curve/")
-    return facts["step"], Curve.from_columns({name: columns[name].numpy() for name in facts["curve"]})
+    state.done = facts["step"]
+    state.curve = Curve.from_columns({name: columns[name].numpy() for name in facts["curve"]})
 
 
 def finish(out: Path) -> None:

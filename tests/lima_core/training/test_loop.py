@@ -16,6 +16,7 @@ from lima_core.errors import CheckpointError, UserError
 from lima_core.seeds import torch_rng
 from lima_core.training import loop
 from lima_core.training.loop import FitConfig, finish, fit
+from lima_core.training.objective import Objective
 from lima_core.training.optim import AdamWConfig, ConstantConfig, ParamGroup, SGDConfig
 from lima_core.types import Resources
 
@@ -62,9 +63,9 @@ def make_net(width: int = 8) -> nn.Module:
 
 
 def train(net: nn.Module, source: Line, out: Path, config: FitConfig, **options: object) -> loop.FitResult:
-    def loss(batch: Pairs) -> tuple[Tensor, dict[str, float]]:
+    def loss(batch: Pairs) -> Objective:
         error = (net(batch.x).float() - batch.y).square().mean()
-        return error, {"double": 2 * error.item()}
+        return Objective(error, len(batch.x), {"double": 2 * error.item()})
 
     resources = options.pop("resources", CPU)
     return fit(net, loss, source, config, out, resources, 5, "test", **options)
@@ -145,7 +146,7 @@ def test_non_finite_loss_names_the_frames(tmp_path: Path) -> None:
 def test_non_finite_gradient_names_the_frames(tmp_path: Path) -> None:
     net = nn.Linear(4, 1)
     with pytest.raises(UserError, match=r"frame\d.*gradient is not finite in step 1"):
-        infinite_slope = lambda b: ((net(b.x) * 0).sum().sqrt(), {})  # noqa: E731
+        infinite_slope = lambda b: Objective((net(b.x) * 0).sum().sqrt(), len(b.x), {})  # noqa: E731
         fit(net, infinite_slope, Line(), FitConfig(steps=1), tmp_path, CPU, 0, "test")
 
 
@@ -193,7 +194,8 @@ def test_log_lines_can_be_grepped(tmp_path: Path, capsys: pytest.CaptureFixture[
     train(make_net(), Line(), tmp_path, FitConfig(steps=3))
     lines = capsys.readouterr().err.splitlines()
     assert lines == (tmp_path / "logs" / "train.log").read_text().splitlines()
-    assert len(lines) == 3 and lines[-1].startswith("test step=3/3 epoch=1 loss=")
+    assert lines[0] == "test 3 steps to go: too few to try one beforehand"
+    assert len(lines) == 4 and lines[-1].startswith("test step=3/3 epoch=1 loss=")
     assert all(word in lines[-1] for word in (" lr=", " double=", " ms=", " data=", " eta=0s"))
     assert list((tmp_path / "logs" / "tensorboard").glob("events*"))
 
@@ -201,7 +203,7 @@ def test_log_lines_can_be_grepped(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_curve_holds_no_times(tmp_path: Path) -> None:
     train(make_net(), Line(), tmp_path, FitConfig(steps=3))
     curve = pq.read_table(tmp_path / "curve.parquet")
-    assert curve.column_names == ["step", "epoch", "loss", "lr", "grad_norm", "double"]
+    assert curve.column_names == ["step", "epoch", "loss", "lr", "grad_norm", "taught", "double"]
     assert curve["step"].to_pylist() == [1, 2, 3]
     assert all(math.isfinite(v) for v in curve["loss"].to_pylist())
 

@@ -26,7 +26,7 @@ def test_onecycle_is_that_of_torch(total: int, warm_up: float) -> None:
         optimiser, 0.01, total, pct_start=warm_up, div_factor=25, final_div_factor=100, cycle_momentum=False
     )
     for step in range(total):
-        factor = rate_factor(OneCycleConfig(warm_up=warm_up), step, total)
+        factor = rate_factor(OneCycleConfig(warm_up=warm_up), step, total, 5)
         assert factor * 0.01 == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
         optimiser.step()
         if step + 1 < total:
@@ -35,12 +35,12 @@ def test_onecycle_is_that_of_torch(total: int, warm_up: float) -> None:
 
 def test_onecycle_survives_a_handful_of_steps() -> None:
     for total in range(1, 8):
-        factors = [rate_factor(OneCycleConfig(), step, total) for step in range(total)]
+        factors = [rate_factor(OneCycleConfig(), step, total, 5) for step in range(total)]
         assert all(0 < factor <= 1 for factor in factors)
 
 
 def test_cosine_rises_linearly_and_ends_at_its_end() -> None:
-    factors = [rate_factor(CosineConfig(warm_up=0.1, end_factor=0.05), step, 100) for step in range(100)]
+    factors = [rate_factor(CosineConfig(warm_up=0.1, end_factor=0.05), step, 100, 5) for step in range(100)]
     assert factors[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
     assert factors[10] == 1 and factors[-1] == pytest.approx(0.05)
     assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
@@ -48,7 +48,7 @@ def test_cosine_rises_linearly_and_ends_at_its_end() -> None:
 
 
 def test_constant() -> None:
-    assert {rate_factor(ConstantConfig(), step, 9) for step in range(9)} == {1.0}
+    assert {rate_factor(ConstantConfig(), step, 9, 5) for step in range(9)} == {1.0}
 
 
 def test_optimisers_take_every_field() -> None:
