@@ -1,0 +1,170 @@
+"""MinkUNet-34 forward and backward, kernel maps built anew in every pass, by every engine that runs here.
+
+All engines of lima have the same weights, so what they return is compared with the native engine at float32. A peer is
+the same network as the users of another library build it, with that library's own layers, maps and autograd.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lima_core.models import build_backbone
+from lima_core.models.minkunet import MinkUNetConfig
+from lima_core.sparse import ENGINES, engine_native, resolve_engine
+from lima_core.sparse.tensor import SparseTensor
+from pipeline.bench import machine
+from pipeline.bench.harness import Case, Contestant, Options
+from pipeline.bench.street import street_batch
+from pipeline.bench.work import network_work, total_flops, voxels_by_stride
+
+IN_CHANNELS = 4
+TINY = MinkUNetConfig(
+    stem=8, encoder_widths=(8, 16), encoder_blocks=(1, 1), decoder_widths=(16, 8), decoder_blocks=(1, 1)
+)
+SCANS = {"20 k voxels": (0.1, 32), "60 k voxels": (0.05, 64), "tiny": (0.8, 16)}
+"""Edge of a voxel in metres, and beams."""
+PREFERRED = ("spconv as its users run it", "spconv", "torchsparse", "native")
+"""Whose time is the measure: the first of these that runs here, at the same precision."""
+
+
+class Peer(Protocol):
+    """What a module must offer to take part (``Options.peers``)."""
+
+    NAME: str
+    PRECISIONS: tuple[str, ...]
+    """Of ``fp32``, ``tf32``, ``bf16``."""
+
+    def missing(self) -> str:
+        """Why it cannot run here; empty when it can."""
+
+    def training_pass(self, coords: Tensor, features: Tensor, config: MinkUNetConfig) -> Callable[[], Tensor]:
+        """Work of one forward and backward pass, maps and all, on the tensors' device; it returns (V, C) features."""
+
+
+def cases(options: Options) -> Iterator[Case]:
+    """The sizes, the most telling first."""
+    config = TINY if options.size == "tiny" else MinkUNetConfig()
+    for scan, batch in sizes(options):
+        coords, features = (part.to(options.device) for part in street_batch(*SCANS[scan], batch))
+        yield _case(f"{scan}, batch {batch}", coords, features, config, options)
+
+
+def sizes(options: Options) -> list[tuple[str, int]]:
+    """Scan and batch size of every case."""
+    if options.size == "tiny":
+        return [("tiny", 2)]
+    small, large = "20 k voxels", "60 k voxels"
+    if not options.device.startswith("cuda"):
+        return [(small, 1)] if options.size == "quick" else [(small, 1), (large, 1)]
+    some = [(small, 1), (small, 4)]
+    return some if options.size == "quick" else [*some, (large, 1), (small, 16), (large, 4), (large, 16)]
+
+
+def absent(options: Options) -> dict[str, str]:
+    """Engines and peers that cannot run here, and why."""
+    peers = [import_module(name) for name in options.peers]
+    return {member.NAME: reason for member in (*ENGINES, *peers) if (reason := member.missing())}
+
+
+def _case(title: str, coords: Tensor, features: Tensor, config: MinkUNetConfig, options: Options) -> Case:
+    work = network_work(build_backbone(config, IN_CHANNELS).to(coords.device), SparseTensor(features, coords))
+    flops, precisions = total_flops(work), machine.precisions(options.device)
+    entries = [
+        (engine.NAME, how, _engine(engine.NAME, how, config, coords, features))
+        for how in precisions
+        for engine in ENGINES
+        if not engine.missing()
+    ]
+    entries += [
+        (peer.NAME, how, _peer(peer, how, config, coords, features))
+        for peer in map(import_module, options.peers)
+        for how in precisions
+        if how in peer.PRECISIONS and not peer.missing()
+    ]
+    racing = [_contestant(*entry, flops) for entry in entries if options.wanted(f"{entry[0]} {entry[1]}")]
+    facts = {"voxels": len(coords), "voxels_by_stride": voxels_by_stride(work), "gflop": flops / 1e9}
+    return Case(title, facts, [*_with_references(racing), *machine.contestants(options, precisions)], deviations)
+
+
+def _contestant(who: str, how: str, prepare: Callable[[], Callable[[], Tensor]], flops: int) -> Contestant:
+    return Contestant(f"{who} {how}", prepare, peak=machine.mm_name(how), flops=flops, memory=True)
+
+
+def _with_references(racing: list[Contestant]) -> list[Contestant]:
+    """Everyone's ratio is to the preferred contestant at the same precision, or else at float32."""
+    names = [contestant.name for contestant in racing]
+    return [replace_reference(contestant, names) for contestant in racing]
+
+
+def replace_reference(contestant: Contestant, names: list[str]) -> Contestant:
+    """The same with its reference, one of ``names``."""
+    precision = contestant.name.rpartition(" ")[2]
+    wanted = [f"{who} {how}" for how in (precision, "fp32") for who in PREFERRED]
+    reference = next((name for name in wanted if name in names), "")
+    return Contestant(**vars(contestant) | {"reference": reference})
+
+
+def _engine(
+    engine: str, precision: str, config: MinkUNetConfig, coords: Tensor, features: Tensor
+) -> Callable[[], Callable[[], Tensor]]:
+    def prepare() -> Callable[[], Tensor]:
+        network = build_backbone(config, IN_CHANNELS, engine).to(coords.device)
+        return lambda: training_pass(network, coords, features, precision)
+
+    return prepare
+
+
+def training_pass(network: nn.Module, coords: Tensor, features: Tensor, precision: str) -> Tensor:
+    """Forward and backward, maps built anew; gradients are thrown away. Returns the features (V, C)."""
+    with machine.at_precision(precision, str(coords.device)):
+        out = network(SparseTensor(features, coords)).features
+        out.float().square().mean().backward()
+    network.zero_grad(set_to_none=True)
+    return out.detach()
+
+
+def _peer(
+    peer: Any, precision: str, config: MinkUNetConfig, coords: Tensor, features: Tensor
+) -> Callable[[], Callable[[], Tensor]]:
+    def prepare() -> Callable[[], Tensor]:
+        work = peer.training_pass(coords, features, config)
+
+        def at_precision() -> Tensor:
+            with machine.at_precision(precision, str(coords.device)):
+                return work()
+
+        return at_precision
+
+    return prepare
+
+
+def deviations(outputs: dict[str, Any]) -> dict[str, float]:
+    """Relative L2 distance of lima's engines, whose weights are the same, from the native one at float32."""
+    truth = outputs.get(f"{engine_native.NAME} fp32")
+    if truth is None:
+        return {}
+    ours = [f"{engine.NAME} {precision}" for engine in ENGINES for precision in ("fp32", "tf32", "bf16")]
+    scale = torch.linalg.vector_norm(truth)
+    return {
+        name: (torch.linalg.vector_norm(outputs[name].float() - truth) / scale).item()
+        for name in ours
+        if name in outputs and name != f"{engine_native.NAME} fp32"
+    }
+
+
+def said(record_cases: list[dict[str, Any]]) -> list[str]:
+    """One line: which engine ``auto`` takes, and whether it was the fastest here at float32."""
+    chosen = resolve_engine("auto")
+    lines = []
+    for case in record_cases:
+        ms = {row["name"]: row["ms"]["median"] for row in case["rows"]}
+        ours = {engine.NAME: ms[f"{engine.NAME} fp32"] for engine in ENGINES if f"{engine.NAME} fp32" in ms}
+        if len(ours) < 2 or chosen not in ours:
+            continue
+        best = min(ours, key=ours.get)
+        verdict = "the fastest" if best == chosen else f"{best} was {ours[chosen] / ours[best]:.2f} times as fast"
+        lines.append(f"{case['title']}: {verdict}")
+    return [f"engine auto takes {chosen} here ({'; '.join(lines) or 'no other engine ran'})"]
