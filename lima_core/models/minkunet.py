@@ -11,9 +11,11 @@ Every convolution is followed by batch normalisation; none has a bias.
 
 from typing import Annotated, Literal, NamedTuple
 
+import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
+from lima_core.models.recompute import recomputed
 from lima_core.sparse.layers import Downsample, SparseConv3d, SparseReLU, Upsample, initialise
 from lima_core.sparse.norm import SparseBatchNorm
 from lima_core.sparse.tensor import SparseTensor, concatenate
@@ -72,6 +74,9 @@ class ConvNorm(nn.Sequential):
 class ResidualBlock(nn.Module):
     """Two 3^3 convolutions beside a shortcut, which is a 1^3 convolution where the width changes."""
 
+    recompute = False
+    """Keep the input alone for the backward pass and compute the rest again there (``lima_core.models.recompute``)."""
+
     def __init__(self, in_channels: int, out_channels: int, shared: Shared) -> None:
         super().__init__()
 
@@ -85,6 +90,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """C_in channels to C_out on the same voxels."""
+        if self.recompute and torch.is_grad_enabled():
+            return recomputed(self, self._forward, x)
+        return self._forward(x)
+
+    def _forward(self, x: SparseTensor) -> SparseTensor:
         summed = self.second(self.first(x)).features + self.shortcut(x).features
         return x.replace(summed.relu_())
 
@@ -141,6 +151,10 @@ class MinkUNet(nn.Module):
             UpStage(widths, depth, shared)
             for *widths, depth in zip(below, skips[::-1], config.decoder_widths, config.decoder_blocks, strict=True)
         )
+
+    def stages(self) -> list[nn.Module]:
+        """Its parts from input to output, for rates that grow with depth."""
+        return [self.stem, *self.encoder, *self.decoder]
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """``in_channels`` to ``out_channels``.
