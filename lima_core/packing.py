@@ -32,6 +32,11 @@ def pack(coords: Tensor) -> Tensor:
         DataError: a batch index outside [0, MAX_BATCH) or a coordinate outside [-LIMIT, LIMIT).
     """
     check_range(coords)
+    return key_of(coords)
+
+
+def key_of(coords: Tensor) -> Tensor:
+    """As ``pack``, for coordinates that are known to fit: a GPU need not be asked."""
     batch, x, y, z = (coords.long() + coords.new_tensor([0, HALF, HALF, HALF], dtype=torch.int64)).unbind(1)
     return (((batch << FIELD_BITS | x) << FIELD_BITS) | y) << FIELD_BITS | z
 
@@ -71,4 +76,5 @@ def unique(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     torch.ne(ordered[1:], ordered[:-1], out=starts[1:])
     inverse = torch.empty_like(order)
     inverse[order] = torch.cumsum(starts, 0) - 1
-    return ordered[starts], order[starts], inverse
+    first = starts.nonzero()[:, 0]  # once, not by each mask: a GPU is waited for
+    return ordered[first], order[first], inverse

@@ -10,6 +10,7 @@ from lima_core.datasets import dataset_config, open_dataset
 from lima_core.errors import ConfigError
 from lima_core.geometry.voxels import CylindricalGrid, VoxelGridConfig
 from lima_core.loading.augment import AugmentConfig
+from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.pretrain import PretrainSource
 from lima_core.loading.segmentation import IN_CHANNELS
 from lima_core.memory.cross_sequence import split_regions
@@ -35,6 +36,8 @@ class Config(types.Config):
     backbone: BackboneConfig = MinkUNetConfig()
     voxels: VoxelGridConfig = CylindricalGrid()
     augment: AugmentConfig | None = AugmentConfig()
+    limits: LimitsConfig | None = None
+    """Bounds on what a scan may bring, so that an odd one does not run out of memory."""
     fit: FitConfig = FitConfig(epochs=50, batch_size=32)
     splits: tuple[Literal["train", "val", "none"], ...] = ("train",)
     """Frames that are learned from; no label is ever read."""
@@ -107,6 +110,7 @@ def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, store: Fe
         seed=config.seed,
         mix_probability=0.0 if mixing.regions == "none" else mixing.probability,
         split_regions=lambda xyz_a, xyz_b, rng: split_regions(mixing, xyz_a, xyz_b, rng),
+        limits=config.limits,
     )
 
 

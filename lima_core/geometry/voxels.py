@@ -2,22 +2,24 @@
 
 Cells are rounded to the nearest grid node and one point represents each cell, the first, as in SuperFlow
 (superflow/models/data_preprocessor.py). Unlike there nothing is shifted to a minimum of 0: the engine takes negative
-coordinates, so a cell does not depend on the other points of its scan. The +-180 degree seam of a cylindrical
-grid is a cut, there as here.
+coordinates, so a cell does not depend on the other points of its scan. And unlike in any peer the sectors of a
+cylindrical grid come round: what lies on both sides of +-180 degrees is next to each other (``seam``).
 """
 
+import json
 import math
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, TypeAdapter, model_validator
 from torch import Tensor
 
-from lima_core.errors import DataError
+from lima_core.errors import ConfigError, DataError
 from lima_core.packing import LIMIT, pack, unique
 from lima_core.types import Config
 
 Size = Annotated[float, Field(gt=0)]
+Triple = tuple[int, int, int]
 
 
 class CartesianGrid(Config):
@@ -26,6 +28,11 @@ class CartesianGrid(Config):
     name: Literal["cartesian"] = "cartesian"
     size_m: tuple[Size, Size, Size] = (0.1, 0.1, 0.1)
     """Edge of a cell along x, y, z."""
+
+    @property
+    def wrap(self) -> Triple:
+        """No axis comes round."""
+        return 0, 0, 0
 
 
 class CylindricalGrid(Config):
@@ -38,9 +45,35 @@ class CylindricalGrid(Config):
     """Angle of a sector."""
     size_z_m: Size = 0.1
     """Height of a layer."""
+    seam: Literal["closed", "cut"] = "closed"
+    """``closed``: the sectors come round, azimuths -180 and +180 degrees are one. ``cut``: they lie 360 degrees apart,
+    as in SLidR, SuperFlow and all that follow them; for reproducing those."""
+
+    @property
+    def wrap(self) -> Triple:
+        """Cells after which rho, phi and z come round; 0: never."""
+        return 0, round(360 / self.size_deg) if self.seam == "closed" else 0, 0
+
+    @model_validator(mode="after")
+    def _sectors_fill_the_circle(self) -> "CylindricalGrid":
+        sectors = 360 / self.size_deg
+        if self.seam == "closed" and (sectors < 0.5 or abs(sectors - round(sectors)) > 1e-6 * sectors):
+            near = 360 / max(1, round(sectors))
+            remedy = f"the nearest that does is {near:.6g}; or set seam: cut"
+            raise ConfigError(f"size_deg {self.size_deg:g} does not divide 360", where="voxels", remedy=remedy)
+        if self.wrap[1] >= LIMIT:
+            raise ConfigError(f"size_deg {self.size_deg:g} gives more than {LIMIT - 1} sectors", where="voxels")
+        return self
 
 
 VoxelGridConfig = Annotated[CartesianGrid | CylindricalGrid, Field(discriminator="name")]
+
+
+def described_grid(described: dict) -> CartesianGrid | CylindricalGrid:
+    """The grid that a checkpoint describes; where it does not speak of the seam, it was trained with a cut one."""
+    if described.get("name") == "cylindrical":
+        described = {"seam": "cut", **described}
+    return TypeAdapter(VoxelGridConfig).validate_json(json.dumps(described))
 
 
 def voxel_coords(points_xyz: Tensor, grid: CartesianGrid | CylindricalGrid) -> Tensor:
@@ -51,28 +84,47 @@ def voxel_coords(points_xyz: Tensor, grid: CartesianGrid | CylindricalGrid) -> T
         grid: the cells.
 
     Returns:
-        (N, 3) int32: x, y, z cells, or rho, phi, z cells with phi from -180 to 180 degrees.
+        (N, 3) int32: x, y, z cells, or rho, phi, z cells; phi counts from azimuth 0, from 0 to below ``wrap`` where the
+        seam is closed, on both sides of 0 where it is cut.
 
     Raises:
         DataError: a point that is not finite, or so far out that its cell cannot be packed.
     """
-    cells = torch.round(_in_cells(points_xyz, grid))
-    inside = cells.abs() < LIMIT  # False for NaN too
+    cells, inside = cells_of(points_xyz, grid)
     if not bool(inside.all()):
-        row = int((~inside).any(1).nonzero()[0, 0])
-        raise DataError(
-            f"point {row} at {points_xyz[row].tolist()} m is not finite or outside the {grid.name} grid",
-            where="voxels",
-            remedy=f"drop such points or use larger cells (at most {LIMIT - 1} cells from the origin)",
-        )
-    return cells.int()
+        refuse_outside(points_xyz, inside, grid)
+    return cells
+
+
+def cells_of(points_xyz: Tensor, grid: CartesianGrid | CylindricalGrid) -> tuple[Tensor, Tensor]:
+    """As ``voxel_coords``, without looking at the outcome: cells (N, 3) int32, and which of them mean anything (N,)."""
+    cells = torch.round(_in_cells(points_xyz, grid))
+    inside = (cells.abs() < LIMIT).all(1)  # False for NaN too
+    cells = cells.int()
+    if sectors := grid.wrap[1]:
+        cells[:, 1].remainder_(sectors)
+    return cells, inside
+
+
+def refuse_outside(points_xyz: Tensor, inside: Tensor, grid: CartesianGrid | CylindricalGrid, where: str = "") -> None:
+    """Raises a DataError that tells of the first point that is not ``inside``."""
+    row = int((~inside).nonzero()[0, 0])
+    raise DataError(
+        f"point {row} at {points_xyz[row].tolist()} m is not finite or outside the {grid.name} grid",
+        where=where or "voxels",
+        remedy=f"drop such points or use larger cells (at most {LIMIT - 1} cells from the origin)",
+    )
 
 
 def _in_cells(xyz: Tensor, grid: CartesianGrid | CylindricalGrid) -> Tensor:
-    """Coordinates in units of cells, (N, 3), not yet rounded."""
+    """Coordinates in units of cells, (N, 3), not yet rounded.
+
+    A division is the same everywhere; an arc tangent differs in its last bit between a CPU's vector and scalar code and
+    a GPU. In float32 that moved one point in 10^5 to the next sector, in float64 it is one in 10^13.
+    """
     if isinstance(grid, CartesianGrid):
         return xyz / xyz.new_tensor(grid.size_m)
-    x, y, z = xyz.unbind(1)
+    x, y, z = xyz.double().unbind(1)
     rho_m, phi_deg = torch.hypot(x, y), torch.atan2(y, x) * (180.0 / math.pi)
     return torch.stack([rho_m / grid.size_m, phi_deg / grid.size_deg, z / grid.size_z_m], dim=1)
 

@@ -6,7 +6,9 @@ Defaults are those of SuperFlow's downstream configs (configs/_base_/datasets/nu
 from typing import Annotated
 
 import numpy as np
+import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from lima_core.errors import ConfigError
 from lima_core.types import Config
@@ -43,10 +45,23 @@ def draw_matrix(rng: np.random.Generator, config: AugmentConfig) -> np.ndarray:
     return scale * rotation @ np.diag([*flips, 1.0])
 
 
-def augment_points(points: np.ndarray, rng: np.random.Generator, config: AugmentConfig | None) -> np.ndarray:
-    """A new (N, C) float32 array with x, y, z (columns 0 to 2) moved; None changes nothing."""
-    if config is None:
+def augment_points(points: Tensor, matrices: Tensor | None, scan: Tensor) -> Tensor:
+    """Moves every scan of a batch by its own matrix.
+
+    In float64, rounded to float32 once, and element by element: sums of a matrix product may depend on how many rows
+    there are, these do not.
+
+    Args:
+        points: (N, 4) float32 x, y, z, intensity.
+        matrices: (B, 3, 3) float64, or None: nothing is moved.
+        scan: (N,) int64, matrix of every point.
+
+    Returns:
+        (N, 4) float32, a new tensor unless nothing is moved.
+    """
+    if matrices is None:
         return points
-    moved = points.copy()
-    moved[:, :3] = points[:, :3].astype(np.float64) @ draw_matrix(rng, config).T
-    return moved
+    x, y, z = points[:, :3].double().split(1, dim=1)
+    along_x, along_y, along_z = matrices[scan].unbind(2)
+    moved = along_x * x + along_y * y + along_z * z
+    return torch.cat([moved.float(), points[:, 3:]], dim=1)

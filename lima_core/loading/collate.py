@@ -1,77 +1,57 @@
-"""Voxelised scans, and several of them as one batch."""
+"""Labelled scans, and several of them as one batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lima_core.errors import DataError
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid
+from lima_core.loading.scans import Scan, Scans, join_scans
 
 
 @dataclass(frozen=True)
 class SegmentationSample:
-    """One voxelised scan."""
+    """One scan with its labels."""
 
-    name: str
-    """Frame token."""
-    coords: Tensor
-    """(V, 3) int32 cells."""
-    features: Tensor
-    """(V, 4) float32 x, y, z (metres), intensity of the point that represents the voxel."""
-    labels: Tensor
-    """(V,) or, when points are taught, (N,) int64 train ids, IGNORE where there is none."""
-    inverse: Tensor
-    """(N,) int64, voxel of every point."""
-    teaches_points: bool = False
-    """``labels`` belong to points instead of voxels."""
+    scan: Scan
+    labels: np.ndarray
+    """(N,) uint8 train ids, IGNORE where there is none."""
+
+    @property
+    def name(self) -> str:
+        """Frame token."""
+        return self.scan.name
 
 
 @dataclass(frozen=True)
 class SegmentationBatch:
     """Several scans."""
 
-    names: tuple[str, ...]
-    """Frame tokens."""
-    coords: Tensor
-    """(V, 4) int32 batch, x, y, z."""
-    features: Tensor
-    """(V, 4) float32."""
+    scans: Scans
     labels: Tensor
-    """(V,) int64, or (N,) when ``taught`` is given."""
-    inverse: tuple[Tensor, ...]
-    """For every scan (N_i,) int64, rows of the batch."""
-    taught: Tensor | None = None
-    """(N,) int64: the row whose logits each label belongs to; None: row i belongs to label i."""
+    """(N,) uint8 train ids of the points, IGNORE where there is none."""
 
-    def to(self, device: str) -> "SegmentationBatch":
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Frame tokens."""
+        return self.scans.names
+
+    def to(self, device: torch.device | str) -> "SegmentationBatch":
         """The same batch on ``device``."""
-        moved = {name: getattr(self, name).to(device) for name in ("coords", "features", "labels")}
-        inverse = tuple(rows.to(device) for rows in self.inverse)
-        return replace(self, inverse=inverse, taught=None if self.taught is None else self.taught.to(device), **moved)
+        return replace(self, scans=self.scans.to(device), labels=self.labels.to(device, non_blocking=True))
 
 
-def with_batch_column(coords: Sequence[Tensor]) -> Tensor:
-    """(V, 4) int32 of several (V_i, 3): the position in the batch comes first."""
-    return torch.cat([torch.nn.functional.pad(c, (1, 0), value=i) for i, c in enumerate(coords)])
-
-
-def collate(samples: Sequence[SegmentationSample]) -> SegmentationBatch:
+def collate(samples: Sequence[SegmentationSample], grid: CartesianGrid | CylindricalGrid) -> SegmentationBatch:
     """One batch of ``samples``, in their order.
 
     Raises:
-        DataError: a scan without any voxel; a batch that silently lacks a frame would shift all others.
+        DataError: a scan without any point; a batch that silently lacks a frame would shift all others.
     """
     for sample in samples:
-        if not len(sample.coords):
-            raise DataError("the scan has no voxel", where=f"frame {sample.name}", remedy="leave this frame out")
-    starts = torch.tensor([0, *(len(sample.coords) for sample in samples)]).cumsum(0).tolist()
-    inverse = tuple(sample.inverse + start for sample, start in zip(samples, starts, strict=False))
-    return SegmentationBatch(
-        names=tuple(sample.name for sample in samples),
-        coords=with_batch_column([sample.coords for sample in samples]),
-        features=torch.cat([sample.features for sample in samples]),
-        labels=torch.cat([sample.labels for sample in samples]),
-        inverse=inverse,
-        taught=torch.cat(inverse) if samples[0].teaches_points else None,
-    )
+        if not len(sample.scan.points):
+            raise DataError("the scan holds no point", where=f"frame {sample.name}", remedy="leave this frame out")
+    labels = torch.from_numpy(np.concatenate([sample.labels for sample in samples]))
+    return SegmentationBatch(join_scans([sample.scan for sample in samples], grid), labels)

@@ -14,9 +14,9 @@ from torch import Tensor
 from lima_core.datasets.adapter import Dataset
 from lima_core.errors import ConfigError, StoreError
 from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid
-from lima_core.loading.augment import AugmentConfig, augment_points
-from lima_core.loading.collate import with_batch_column
-from lima_core.loading.segmentation import voxelise
+from lima_core.loading.augment import AugmentConfig
+from lima_core.loading.limits import LimitsConfig
+from lima_core.loading.scans import Scan, Scans, draw_scan, join_scans
 from lima_core.seeds import numpy_rng
 from lima_core.stores.feature_store import FeatureStore, Patches
 from lima_core.stores.memory_bank import FrameBank, MemoryBank
@@ -39,9 +39,7 @@ class Memory:
 class PretrainSample:
     """One scan, or two mixed ones, with what teaches its points."""
 
-    name: str
-    points: np.ndarray
-    """(N, 4) float32 x, y, z (metres), intensity."""
+    scan: Scan
     point_target: np.ndarray
     """(N,) int64 target of each point over all of the sample's memories, -1 where nothing teaches it."""
     memories: tuple[Memory, ...]
@@ -51,22 +49,23 @@ class PretrainSample:
 class PretrainBatch:
     """Several samples."""
 
-    names: tuple[str, ...]
-    coords: Tensor
-    """(V, 4) int32 batch, x, y, z."""
-    features: Tensor
-    """(V, 4) float32 x, y, z, intensity of each voxel's first point."""
-    taught_voxel: Tensor
-    """(M,) int64 row of the voxel of each taught point."""
+    scans: Scans
+    taught_point: Tensor
+    """(M,) int64 row of each taught point in ``scans``."""
     taught_target: Tensor
     """(M,) int64 target of each taught point, over all memories of the batch."""
     memories: tuple[Memory, ...]
     """Stay on the CPU; the method pools them on the device."""
 
-    def to(self, device: str) -> "PretrainBatch":
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Frame tokens, of mixed scans both."""
+        return self.scans.names
+
+    def to(self, device: torch.device | str) -> "PretrainBatch":
         """The same batch with its tensors on ``device``."""
-        names = ("coords", "features", "taught_voxel", "taught_target")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+        taught = {name: getattr(self, name).to(device, non_blocking=True) for name in ("taught_point", "taught_target")}
+        return replace(self, scans=self.scans.to(device), **taught)
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,7 @@ class PretrainSource:
     mix_probability: float = 0.0
     """Share of samples that are mixed with a scan of another sequence."""
     split_regions: SplitRegions | None = None
+    limits: LimitsConfig | None = None
 
     def __post_init__(self) -> None:
         if self.mix_probability > 0 and len({frame.scene for frame in self.frames}) < 2:
@@ -102,13 +102,13 @@ class PretrainSource:
         return collate_pretrain([self.sample(epoch, index) for index in indices], self.grid)
 
     def sample(self, epoch: int, index: int) -> PretrainSample:
-        """One frame as it is seen in this epoch: perhaps mixed, then augmented."""
+        """One frame as it is seen in this epoch: perhaps mixed, then within its limits, then augmented."""
         sample = self.read(self.frames[index])
         rng = numpy_rng(self.seed, "mix", epoch, index)
         if rng.random() < self.mix_probability:
             sample = self._mixed(sample, self.read(self._partner(index, rng)), rng)
-        moved = augment_points(sample.points, numpy_rng(self.seed, "augment", epoch, index), self.augment)
-        return replace(sample, points=moved)
+        scan, kept = draw_scan(sample.scan, self.augment, self.limits, self.seed, epoch, index)
+        return PretrainSample(scan, sample.point_target[kept], sample.memories)
 
     def read(self, frame: Frame) -> PretrainSample:
         """One frame with its own memory.
@@ -126,7 +126,7 @@ class PretrainSource:
             )
         oldest = max(0, frame.index - self.window + 1)
         memory = Memory(bank, self.store.read(frame.scene, oldest, frame.index + 1))
-        return PretrainSample(frame.token, points, bank.point_target.astype(np.int64), (memory,))
+        return PretrainSample(Scan(frame.token, points), bank.point_target.astype(np.int64), (memory,))
 
     def _partner(self, index: int, rng: np.random.Generator) -> Frame:
         """Another frame, never of the same sequence."""
@@ -136,12 +136,12 @@ class PretrainSource:
     def _mixed(self, first: PretrainSample, second: PretrainSample, rng: np.random.Generator) -> PretrainSample:
         """Two scans by regions; their targets travel with their points."""
         assert self.split_regions is not None
-        keep_first, keep_second = self.split_regions(first.points[:, :3], second.points[:, :3], rng)
+        a, b = first.scan, second.scan
+        keep_a, keep_b = self.split_regions(a.points[:, :3], b.points[:, :3], rng)
         shifted = shift_targets(second.point_target, num_targets(first.memories))
         return PretrainSample(
-            name=f"{first.name}+{second.name}",
-            points=np.concatenate([first.points[keep_first], second.points[keep_second]]),
-            point_target=np.concatenate([first.point_target[keep_first], shifted[keep_second]]),
+            scan=Scan(f"{a.name}+{b.name}", np.concatenate([a.points[keep_a], b.points[keep_b]])),
+            point_target=np.concatenate([first.point_target[keep_a], shifted[keep_b]]),
             memories=first.memories + second.memories,
         )
 
@@ -157,24 +157,18 @@ def shift_targets(point_target: np.ndarray, by: int) -> np.ndarray:
 
 
 def collate_pretrain(samples: Sequence[PretrainSample], grid: CartesianGrid | CylindricalGrid) -> PretrainBatch:
-    """Voxelises every sample and joins them; memories lie behind each other in the order of the samples."""
-    coords, features, taught_voxel, taught_target = [], [], [], []
-    first_voxel = first_target = 0
+    """One batch of ``samples``; memories lie behind each other in their order."""
+    taught_point, taught_target = [], []
+    first_point = first_target = 0
     for sample in samples:
-        points = torch.from_numpy(np.ascontiguousarray(sample.points))
-        cells, representative, inverse = voxelise(points, grid)
         taught = np.nonzero(sample.point_target >= 0)[0]
-        coords.append(cells)
-        features.append(points[representative])
-        taught_voxel.append(inverse[torch.from_numpy(taught)] + first_voxel)
-        taught_target.append(torch.from_numpy(sample.point_target[taught] + first_target))
-        first_voxel += len(cells)
+        taught_point.append(taught + first_point)
+        taught_target.append(sample.point_target[taught] + first_target)
+        first_point += len(sample.point_target)
         first_target += num_targets(sample.memories)
     return PretrainBatch(
-        names=tuple(sample.name for sample in samples),
-        coords=with_batch_column(coords),
-        features=torch.cat(features),
-        taught_voxel=torch.cat(taught_voxel),
-        taught_target=torch.cat(taught_target),
+        scans=join_scans([sample.scan for sample in samples], grid),
+        taught_point=torch.from_numpy(np.concatenate(taught_point)),
+        taught_target=torch.from_numpy(np.concatenate(taught_target)),
         memories=tuple(memory for sample in samples for memory in sample.memories),
     )

@@ -10,13 +10,13 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from lima_core.errors import CheckpointError
-from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, VoxelGridConfig
-from lima_core.loading.collate import with_batch_column
-from lima_core.loading.segmentation import IN_CHANNELS, voxelise
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, described_grid
+from lima_core.loading.scans import Scan, join_scans
+from lima_core.loading.segmentation import IN_CHANNELS
+from lima_core.loading.voxelise import voxelise
 from lima_core.memory.pooling import CrossView
 from lima_core.models import BackboneConfig, build_backbone
 from lima_core.models.heads import HeadConfig, build_head
-from lima_core.sparse.tensor import SparseTensor
 from lima_core.training.checkpoint import load_weights, read_meta
 
 
@@ -44,10 +44,9 @@ class Student:
         Args:
             points: (N, 4) float32 x, y, z (metres, LiDAR frame), intensity as recorded.
         """
-        scan = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32))
-        coords, representative, inverse = voxelise(scan, self.grid)
-        voxels = SparseTensor(scan[representative].to(self.device), with_batch_column([coords]).to(self.device))
-        return self.head(self.backbone(voxels).features).float().cpu()[inverse].numpy()
+        scan = Scan("scan", np.asarray(points, dtype=np.float32))
+        voxels = voxelise(join_scans([scan], self.grid).to(self.device))
+        return self.head(self.backbone(voxels.tensor()).features).float()[voxels.inverse].cpu().numpy()
 
 
 def load_student(path: Path, engine: str = "native", device: str = "cpu") -> Student:
@@ -77,7 +76,7 @@ def load_student(path: Path, engine: str = "native", device: str = "cpu") -> Stu
     return Student(
         backbone=backbone.to(device).eval(),
         head=head.to(device).eval(),
-        grid=_parsed(VoxelGridConfig, meta["voxels"]),
+        grid=described_grid(meta["voxels"]),
         method=meta["method"],
         teacher=meta["teacher"],
         channels=head_meta["channels"],

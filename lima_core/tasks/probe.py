@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from lima_core.loading.collate import SegmentationSample, with_batch_column
+from lima_core.loading.collate import SegmentationSample, collate
 from lima_core.loading.segmentation import SegmentationSource
-from lima_core.sparse.tensor import SparseTensor
+from lima_core.loading.voxelise import voxelise
+from lima_core.tasks.segmentation import Teach, taught
 
 DEFAULT_BUDGET_BYTES = 4 << 30
 
@@ -27,10 +28,13 @@ class FeatureBatch:
     """(P, C) float32, one row a label."""
     labels: Tensor
     """(P,) int64 train ids."""
+    dropped: int | None = None
+    """Points that bounds left out; None where there is no bound."""
 
     def to(self, device: str) -> "FeatureBatch":
         """The same batch on ``device``."""
-        return replace(self, features=self.features.to(device), labels=self.labels.to(device))
+        features, labels = (tensor.to(device, non_blocking=True) for tensor in (self.features, self.labels))
+        return replace(self, features=features, labels=labels)
 
 
 class FrozenFeatures:
@@ -42,9 +46,11 @@ class FrozenFeatures:
         backbone: nn.Module,
         device: str,
         precision: str,
+        teach: Teach,
         budget_bytes: int = DEFAULT_BUDGET_BYTES,
     ) -> None:
         self.source, self.backbone, self.device, self.precision = source, backbone.eval(), device, precision
+        self.teach = teach
         self.budget_bytes = budget_bytes if source.is_fixed else 0
         self.cached_bytes = 0
         self._cache: dict[int, FeatureBatch] = {}
@@ -57,14 +63,15 @@ class FrozenFeatures:
         """Features of these frames, on the CPU."""
         parts = [self._one(epoch, index) for index in indices]
         features, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("features", "labels"))
-        return FeatureBatch(tuple(name for part in parts for name in part.names), features, labels)
+        dropped = None if parts[0].dropped is None else sum(part.dropped for part in parts)
+        return FeatureBatch(tuple(name for part in parts for name in part.names), features, labels, dropped)
 
     def _one(self, epoch: int, index: int) -> FeatureBatch:
         if index in self._cache:
             return self._cache[index]
         sample = self.source.sample(epoch, index)
         with self._backbone_free:  # one scan at a time: bounded memory, and maps are not thread-safe
-            part = FeatureBatch((sample.name,), self._encode(sample), sample.labels)
+            part = self._encode(sample)
             num_bytes = part.features.nbytes + part.labels.nbytes
             if index not in self._cache and self.cached_bytes + num_bytes <= self.budget_bytes:
                 self._cache[index] = part
@@ -72,9 +79,11 @@ class FrozenFeatures:
         return part
 
     @torch.no_grad()
-    def _encode(self, sample: SegmentationSample) -> Tensor:
-        x = SparseTensor(sample.features.to(self.device), with_batch_column([sample.coords]).to(self.device))
-        device_type = torch.device(self.device).type
-        with torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bf16"):
-            features = self.backbone(x).features.float().cpu()
-        return features[sample.inverse] if sample.teaches_points else features
+    def _encode(self, sample: SegmentationSample) -> FeatureBatch:
+        batch = collate([sample], self.source.grid).to(self.device)
+        voxels = voxelise(batch.scans)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"):
+            features = self.backbone(voxels.tensor()).features.float()
+        features, labels = taught(features, batch.labels, voxels, self.teach)
+        dropped = None if voxels.dropped is None else int(voxels.dropped)
+        return FeatureBatch(batch.names, features.cpu(), labels.cpu(), dropped)

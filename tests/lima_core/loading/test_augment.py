@@ -2,12 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lima_core.loading.augment import AugmentConfig, augment_points, draw_matrix
 
 
 def points() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+
+
+def moved(scan: np.ndarray, *matrices: np.ndarray) -> np.ndarray:
+    """The points of ``scan``, in equal parts moved by each matrix."""
+    part = torch.arange(len(scan)) * len(matrices) // len(scan)
+    return augment_points(torch.from_numpy(scan), torch.from_numpy(np.stack(matrices)), part).numpy()
 
 
 def distances(xyz: np.ndarray) -> np.ndarray:
@@ -17,12 +24,22 @@ def distances(xyz: np.ndarray) -> np.ndarray:
 def test_is_a_similarity_that_keeps_z_upright() -> None:
     scan = points()
     for seed in range(20):
-        moved = augment_points(scan, np.random.default_rng(seed), AugmentConfig())
-        scale = moved[0, 2] / scan[0, 2]
+        after = moved(scan, draw_matrix(np.random.default_rng(seed), AugmentConfig()))
+        scale = after[0, 2] / scan[0, 2]
         assert 0.95 <= scale <= 1.05
-        np.testing.assert_allclose(distances(moved[:, :3]), scale * distances(scan[:, :3]), rtol=1e-4, atol=1e-5)
-        np.testing.assert_array_equal(moved[:, 3], scan[:, 3])
-        assert moved.dtype == np.float32
+        np.testing.assert_allclose(distances(after[:, :3]), scale * distances(scan[:, :3]), rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(after[:, 3], scan[:, 3])
+        assert after.dtype == np.float32
+
+
+def test_every_scan_is_moved_by_its_own_matrix_and_only_by_it() -> None:
+    scan, matrices = points(), [draw_matrix(np.random.default_rng(seed), AugmentConfig()) for seed in range(5)]
+    after = moved(scan, *matrices)
+    for i, matrix in enumerate(matrices):
+        rows = slice(10 * i, 10 * (i + 1))
+        expected = (scan[rows, :3].astype(np.float64) @ matrix.T).astype(np.float32)
+        np.testing.assert_allclose(after[rows, :3], expected, rtol=1e-6, atol=1e-7)
+        np.testing.assert_array_equal(moved(scan[rows], matrix), after[rows])
 
 
 def test_range_of_what_is_drawn() -> None:
@@ -49,11 +66,10 @@ def test_certain_flips() -> None:
 
 
 def test_none_changes_nothing_and_the_input_is_left_alone() -> None:
-    scan = points()
-    assert augment_points(scan, np.random.default_rng(0), None) is scan
-    before = scan.copy()
-    augment_points(scan, np.random.default_rng(0), AugmentConfig())
-    np.testing.assert_array_equal(scan, before)
+    scan = torch.from_numpy(points())
+    assert augment_points(scan, None, torch.zeros(len(scan), dtype=torch.int64)) is scan
+    moved(scan.numpy(), draw_matrix(np.random.default_rng(0), AugmentConfig()))
+    np.testing.assert_array_equal(scan.numpy(), points())
 
 
 def test_scale_out_of_order() -> None:

@@ -8,7 +8,9 @@ import torch
 
 from lima_core.errors import ConfigError, StoreError
 from lima_core.loading.augment import AugmentConfig
+from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.pretrain import PretrainSource, shift_targets
+from lima_core.loading.voxelise import voxelise
 from lima_core.memory.cross_sequence import CrossSequenceConfig
 from lima_core.methods.lima import LimaConfig
 from lima_core.stores.feature_store import FeatureStore
@@ -33,12 +35,14 @@ def test_a_batch_teaches_the_voxels_of_the_taught_points(built: Artifacts) -> No
     source = source_of(built, 0.0)
     batch = source.load(0, [3, 8])
     samples = [source.sample(0, index) for index in (3, 8)]
-    taught = [sample.points[sample.point_target >= 0] for sample in samples]
-    assert len(batch.taught_voxel) == sum(map(len, taught)) > 20
+    taught = [sample.scan.points[sample.point_target >= 0] for sample in samples]
+    voxels = voxelise(batch.scans)
+    taught_voxel = voxels.inverse[batch.taught_point]
+    assert len(batch.taught_point) == sum(map(len, taught)) > 20
     cells = np.concatenate([np.round(points[:, :3] / 2.0) for points in taught]).astype(int)
-    np.testing.assert_array_equal(batch.coords[batch.taught_voxel, 1:].numpy(), cells)
+    np.testing.assert_array_equal(voxels.coords[taught_voxel, 1:].numpy(), cells)
     batch_column = np.repeat([0, 1], [len(points) for points in taught])
-    np.testing.assert_array_equal(batch.coords[batch.taught_voxel, 0].numpy(), batch_column)
+    np.testing.assert_array_equal(voxels.coords[taught_voxel, 0].numpy(), batch_column)
     first_targets = len(samples[0].memories[0].bank.num_references)
     second = batch.taught_target[torch.from_numpy(batch_column) == 1]
     assert second.min() >= first_targets
@@ -50,20 +54,33 @@ def test_mixed_scans_keep_each_point_with_its_own_target(built: Artifacts) -> No
     scene_of = {frame.token: frame.scene for frame in plain.frames}
     for index in range(len(mixed)):
         sample = mixed.sample(0, index)
-        first, second = (by_token[token] for token in sample.name.split("+"))
-        assert scene_of[first.name] != scene_of[second.name]
+        first, second = (by_token[token] for token in sample.scan.name.split("+"))
+        assert scene_of[first.scan.name] != scene_of[second.scan.name]
         shifted = shift_targets(second.point_target, len(first.memories[0].bank.num_references))
-        known = dict(zip(map(tuple, first.points), first.point_target, strict=True))
-        known |= dict(zip(map(tuple, second.points), shifted, strict=True))
-        assert [known[tuple(point)] for point in sample.points] == sample.point_target.tolist()
+        known = dict(zip(map(tuple, first.scan.points), first.point_target, strict=True))
+        known |= dict(zip(map(tuple, second.scan.points), shifted, strict=True))
+        assert [known[tuple(point)] for point in sample.scan.points] == sample.point_target.tolist()
         assert len(sample.memories) == 2
 
 
 def test_samples_are_functions_of_epoch_and_index(built: Artifacts) -> None:
     source = source_of(built, 0.5, AugmentConfig())
-    again, other = source.sample(4, 1), source.sample(5, 1)
-    np.testing.assert_array_equal(source.sample(4, 1).points, again.points)
-    assert other.points.shape != again.points.shape or not np.array_equal(other.points, again.points)
+    again, other = source.sample(4, 1).scan, source.sample(5, 1).scan
+    np.testing.assert_array_equal(source.sample(4, 1).scan.points, again.points)
+    np.testing.assert_array_equal(source.sample(4, 1).scan.matrix, again.matrix)
+    assert not np.array_equal(other.matrix, again.matrix)
+
+
+def test_bounds_hold_after_mixing_and_targets_stay_with_their_points(built: Artifacts) -> None:
+    mixed = source_of(built, 1.0)
+    bounded = replace(mixed, limits=LimitsConfig(max_points=50))
+    for index in range(3):
+        whole, part = mixed.sample(0, index), bounded.sample(0, index)
+        known = dict(zip(map(tuple, whole.scan.points), whole.point_target, strict=True))
+        assert [known[tuple(point)] for point in part.scan.points] == part.point_target.tolist()
+        assert len(part.scan.points) == 50 and part.scan.dropped == len(whole.scan.points) - 50
+    batch = bounded.load(0, [0, 1])
+    assert batch.scans.dropped == sum(bounded.sample(0, index).scan.dropped for index in (0, 1))
 
 
 def test_mixing_needs_two_scenes(built: Artifacts) -> None:

@@ -1,4 +1,4 @@
-"""From scans to batches: voxels, their labels, the way back to points, and scans that cannot be used."""
+"""From scans to batches: points with their labels, bounds, and scans that cannot be used."""
 
 from dataclasses import replace
 
@@ -10,7 +10,10 @@ from lima_core.errors import DataError
 from lima_core.geometry.voxels import CartesianGrid
 from lima_core.loading.augment import AugmentConfig
 from lima_core.loading.collate import SegmentationSample, collate
+from lima_core.loading.limits import LimitsConfig, kept_points
+from lima_core.loading.scans import Scan
 from lima_core.loading.segmentation import SegmentationSource
+from lima_core.training.prefetch import ahead
 from lima_core.types import IGNORE, Frame
 
 GRID = CartesianGrid(size_m=(0.5, 0.5, 0.5))
@@ -41,58 +44,66 @@ def source(scans: Scans, **options: object) -> SegmentationSource:
     return replace(fixed, **options)
 
 
-def test_voxels_have_the_features_and_label_of_their_first_point() -> None:
+def test_a_batch_is_its_scans_one_behind_the_other_as_they_were_recorded() -> None:
     scans = Scans()
-    sample = source(scans).sample(0, 0)
-    cells = np.rint(scans.points[0][:, :3] / 0.5).astype(int)
-    first: dict[tuple[int, ...], int] = {}
-    for row, cell in enumerate(map(tuple, cells.tolist())):
-        first.setdefault(cell, row)
-    assert len(sample.coords) == len(first)
-    for voxel, cell in enumerate(map(tuple, sample.coords.tolist())):
-        np.testing.assert_array_equal(sample.features[voxel], scans.points[0][first[cell]])
-        assert sample.labels[voxel] == scans.labels[0][first[cell]]
-    np.testing.assert_array_equal(sample.coords[sample.inverse], cells)
-
-
-def test_taught_points() -> None:
-    scans = Scans()
-    batch = source(scans, teach="points").load(0, [1, 3])
-    expected = np.concatenate([scans.labels[1], scans.labels[3]])
-    np.testing.assert_array_equal(batch.labels, expected)
-    np.testing.assert_array_equal(batch.taught, torch.cat(batch.inverse))
-
-
-def test_batch_is_its_scans_one_behind_the_other() -> None:
-    scans = source(Scans())
-    batch, parts = scans.load(0, [4, 0, 2]), [scans.sample(0, i) for i in (4, 0, 2)]
-    assert batch.names == ("token4", "token0", "token2") and batch.taught is None
-    assert batch.coords.dtype == torch.int32 and batch.coords.shape == (len(batch.features), 4)
-    for position, part in enumerate(parts):
-        rows = batch.coords[:, 0] == position
-        assert torch.equal(batch.coords[rows][:, 1:], part.coords)
-        assert torch.equal(batch.features[rows], part.features) and torch.equal(batch.labels[rows], part.labels)
-        assert torch.equal(batch.coords[batch.inverse[position]][:, 1:], part.coords[part.inverse])
+    batch = source(scans).load(0, [4, 0, 2])
+    assert batch.names == ("token4", "token0", "token2") and batch.scans.counts == (204, 200, 202)
+    np.testing.assert_array_equal(batch.scans.points, np.concatenate([scans.points[i] for i in (4, 0, 2)]))
+    np.testing.assert_array_equal(batch.labels, np.concatenate([scans.labels[i] for i in (4, 0, 2)]))
+    assert batch.scans.grid == GRID and batch.scans.matrices is None and batch.scans.dropped is None
     moved = batch.to("cpu")
-    assert moved.names == batch.names and torch.equal(moved.features, batch.features)
+    assert moved.names == batch.names and torch.equal(moved.scans.points, batch.scans.points)
 
 
 def test_augmentation_is_a_function_of_seed_epoch_and_index() -> None:
     scans, augment = Scans(), AugmentConfig()
     a = source(scans, augment=augment)
     assert not a.is_fixed and source(scans).is_fixed
+
+    def matrix(source: SegmentationSource, epoch: int, *indices: int) -> torch.Tensor:
+        return source.load(epoch, indices).scans.matrices
+
     again = source(scans, augment=augment)
-    assert torch.equal(a.sample(3, 1).features, again.sample(3, 1).features)
-    others = [a.sample(4, 1), source(scans, augment=augment, seed=1).sample(3, 1)]
-    assert all(not torch.equal(a.sample(3, 1).features[:9], other.features[:9]) for other in others)
+    assert torch.equal(matrix(a, 3, 1), matrix(again, 3, 1))
+    assert torch.equal(matrix(a, 3, 0, 1)[1:], matrix(again, 3, 1))
+    others = [matrix(a, 4, 1), matrix(a, 3, 2), matrix(source(scans, augment=augment, seed=1), 3, 1)]
+    assert all(not torch.equal(matrix(a, 3, 1), other) for other in others)
 
 
-def test_unlabelled_sees_the_plain_scan_and_reads_no_labels() -> None:
+@pytest.mark.parametrize("keep", ["random", "nearest"])
+def test_points_beyond_the_bound_are_left_out_with_their_labels_and_counted(keep: str) -> None:
+    scans = Scans()
+    bounded = source(scans, limits=LimitsConfig(max_points=202, keep=keep))
+    assert not bounded.is_fixed
+    batch = bounded.load(0, range(5))
+    assert batch.scans.counts == (200, 201, 202, 202, 202) and batch.scans.dropped == 1 + 2
+    known = {
+        tuple(point): label for i in range(5) for point, label in zip(scans.points[i], scans.labels[i], strict=True)
+    }
+    assert [known[tuple(point)] for point in batch.scans.points.numpy()] == batch.labels.tolist()
+    rows = [scans.points[4].tolist().index(point.tolist()) for point in batch.scans.points[-202:]]
+    assert rows == sorted(rows)  # so the first point of a voxel is still its first
+    names = [tuple(p) for p in bounded.sample(0, 4).scan.points]
+    assert names == [tuple(p) for p in batch.scans.points[-202:].numpy()]
+    assert any(names != [tuple(p) for p in bounded.sample(epoch, 4).scan.points] for epoch in range(1, 6))
+    threaded = list(ahead(lambda i: bounded.load(0, [i]), range(5), workers=3))
+    assert torch.equal(torch.cat([part.scans.points for part in threaded]), batch.scans.points)
+
+
+def test_nearest_points_are_those_around_one_of_them() -> None:
+    xyz = np.random.default_rng(0).normal(size=(500, 3))
+    kept = kept_points(xyz, LimitsConfig(max_points=60, keep="nearest"), np.random.default_rng(1))
+    distance = np.linalg.norm(xyz[None] - xyz[:, None], axis=2)
+    assert any(set(np.argsort(row)[:60]) == set(kept.tolist()) for row in distance)
+
+
+def test_what_is_predicted_is_the_plain_whole_scan_and_no_labels_are_read() -> None:
     scans = Scans()
     scans.labels = []
-    sample = source(scans, augment=AugmentConfig()).unlabelled(2)
-    plain = source(Scans()).sample(0, 2)
-    assert torch.equal(sample.features, plain.features) and torch.equal(sample.inverse, plain.inverse)
+    bounded = source(scans, augment=AugmentConfig(), limits=LimitsConfig(max_points=9, max_voxels=9))
+    scan = bounded.unlabelled(2)
+    np.testing.assert_array_equal(scan.points, scans.points[2])
+    assert scan.matrix is None and scan.max_voxels is None and scan.name == "token2"
 
 
 def test_scans_that_cannot_be_used_are_named() -> None:
@@ -105,8 +116,7 @@ def test_scans_that_cannot_be_used_are_named() -> None:
             source(scans).load(0, [0, i])
 
 
-def test_collate_refuses_a_scan_without_voxels() -> None:
-    empty = torch.zeros(0, dtype=torch.int64)
-    nothing = SegmentationSample("token9", torch.zeros(0, 3, dtype=torch.int32), torch.zeros(0, 4), empty, empty)
-    with pytest.raises(DataError, match="frame token9: the scan has no voxel"):
-        collate([source(Scans()).sample(0, 0), nothing])
+def test_collate_refuses_a_scan_without_points() -> None:
+    nothing = SegmentationSample(Scan("token9", np.zeros((0, 4), np.float32)), np.zeros(0, np.uint8))
+    with pytest.raises(DataError, match="frame token9: the scan holds no point"):
+        collate([source(Scans()).sample(0, 0), nothing], GRID)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lima_core.errors import CheckpointError
-from lima_core.geometry.voxels import CartesianGrid
-from lima_core.loading.segmentation import voxelise
+from lima_core.geometry.voxels import CartesianGrid, unique_voxels, voxel_coords
 from lima_core.methods.student import load_student
 from lima_core.models import build_backbone
 from lima_core.models.heads import LinearHeadConfig, MlpHeadConfig, build_head
@@ -45,8 +44,8 @@ def test_features_are_those_of_the_modules_that_were_saved(tmp_path: Path, head:
     backbone, saved_head = write_student(tmp_path, head)
     student, points = load_student(tmp_path), scan()
     assert (student.method, student.teacher, student.channels) == ("lima", "toy", 10)
-    coords, representative, inverse = voxelise(torch.from_numpy(points), GRID)
-    coords = torch.cat([torch.zeros(len(coords), 1, dtype=coords.dtype), coords], dim=1)
+    cells = torch.nn.functional.pad(voxel_coords(torch.from_numpy(points[:, :3]), GRID), (1, 0))
+    coords, representative, inverse = unique_voxels(cells)
     with torch.no_grad():
         voxels = backbone.eval()(SparseTensor(torch.from_numpy(points)[representative], coords)).features
         wanted = saved_head(voxels)[inverse].numpy()

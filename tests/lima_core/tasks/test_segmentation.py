@@ -5,11 +5,21 @@ import pytest
 import torch
 from torch import nn
 
-from lima_core.loading.collate import SegmentationSample
+from lima_core.geometry.voxels import CartesianGrid
+from lima_core.loading.scans import Scan, join_scans
+from lima_core.loading.voxelise import voxelise
 from lima_core.sparse.tensor import SparseTensor
 from lima_core.tasks.lovasz import lovasz_softmax
-from lima_core.tasks.segmentation import SegmentationConfig, SegmentationModel, predict_points, segmentation_loss
+from lima_core.tasks.segmentation import (
+    SegmentationConfig,
+    SegmentationModel,
+    predict_points,
+    segmentation_loss,
+    taught,
+)
 from lima_core.types import IGNORE
+
+GRID = CartesianGrid(size_m=(1.0, 1.0, 1.0))
 
 
 def test_rows_without_class_do_not_count() -> None:
@@ -54,12 +64,24 @@ def test_every_point_gets_the_class_of_its_voxel() -> None:
     model = SegmentationModel(Doubled(), 4, seed=0)
     nn.init.eye_(model.head[0].weight)
     nn.init.zeros_(model.head[0].bias)
-    features = torch.eye(4)[[2, 0, 3]]
-    coords = torch.tensor([[0, 0, 0], [1, 0, 0], [2, 0, 0]], dtype=torch.int32)
-    inverse = torch.tensor([0, 2, 2, 1, 0])
-    sample = SegmentationSample("frame", coords, features, torch.zeros(3, dtype=torch.int64), inverse)
-    predicted = predict_points(model, sample, "cpu")
-    assert predicted.dtype == np.uint8 and predicted.tolist() == [2, 3, 3, 0, 2]
+    points = np.array([[0, 0, 3, 0], [0, 2, 0, 0], [0, 2, 0.1, 0], [5, 0, 0, 0], [0, 0, 3.1, 1]], np.float32)
+    predicted = predict_points(model, Scan("frame", points), GRID, "cpu")
+    assert predicted.dtype == np.uint8 and predicted.tolist() == [2, 1, 1, 0, 2]
+
+
+def test_what_is_taught_is_a_voxel_by_its_first_point_or_every_point() -> None:
+    points = np.array([[3, 0, 0, 0], [1, 0, 0, 0], [3.1, 0, 0, 0], [2, 0, 0, 0], [1.1, 0, 0, 0]], np.float32)
+    labels, rows = torch.tensor([4, 1, 2, IGNORE, 3], dtype=torch.uint8), torch.arange(3.0)[:, None]
+    voxels = voxelise(join_scans([Scan("frame", points)], GRID))
+    of_voxels, of_points = (taught(rows, labels, voxels, teach) for teach in ("voxels", "points"))
+    assert [part.flatten().tolist() for part in of_voxels] == [[0, 1, 2], [1, IGNORE, 4]]
+    assert [part.flatten().tolist() for part in of_points] == [[2, 0, 2, 1, 0], [4, 1, 2, IGNORE, 3]]
+    assert of_voxels[1].dtype == of_points[1].dtype == torch.int64
+    bounded = Scan("frame", points, max_voxels=2, priority=np.array([4, 0, 1, 2, 3], np.int32), dropped=0)
+    voxels = voxelise(join_scans([bounded], GRID))
+    of_points = taught(rows[:2], labels, voxels, "points")
+    assert [part.flatten().tolist() for part in of_points] == [[0, 1, 0], [1, IGNORE, 3]]
+    assert taught(rows[:2], labels, voxels, "voxels")[1].tolist() == [1, IGNORE] and voxels.dropped == 2
 
 
 def test_head_is_a_function_of_the_seed_alone() -> None:
