@@ -26,7 +26,7 @@ from lima_core.training.cost import training_bytes, training_seconds
 from lima_core.training.loop import FitConfig, finish, fit
 from lima_core.types import Resources
 
-VERSION = 3
+VERSION = 4
 
 
 class Config(types.Config):

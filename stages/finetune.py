@@ -57,7 +57,7 @@ from lima_core.training.prefetch import ahead
 from lima_core.types import Config as BaseConfig
 from lima_core.types import DatasetFacts, Frame, Resources
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(BaseConfig):
