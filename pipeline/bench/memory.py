@@ -23,9 +23,8 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def peaks(module: str, case: Case, options: Options) -> tuple[dict[str, int], dict[str, str]]:
     """Bytes by contestant, for those whose memory is wanted, and why it could not be had for others."""
     found, failed = {}, {}
-    for contestant in case.contestants:
-        if options.device != "cpu" or not contestant.memory:
-            continue
+    wanted = [contestant for contestant in case.contestants if contestant.memory and options.device == "cpu"]
+    for contestant in wanted[:1] if options.size == "tiny" else wanted:
         if not RESET.exists():
             failed[contestant.name] = f"peak memory is read from {RESET}, which only Linux has"
             continue
