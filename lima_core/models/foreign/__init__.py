@@ -1,0 +1,1 @@
+"""Networks of other projects: their names and layouts, both ways."""
