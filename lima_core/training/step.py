@@ -1,7 +1,7 @@
 """One optimiser step: micro-batches forward and backward, gradients summed over processes, looked at, applied.
 
-A batch that is not divided is differentiated as it is. Otherwise every micro-batch's mean is multiplied by its count and
-the sum of all gradients is divided by the count of the whole batch: unequal parts then give the gradient of the
+A batch that is not divided is differentiated as it is. Otherwise every micro-batch's mean is multiplied by its count
+and the sum of all gradients is divided by the count of the whole batch: unequal parts then give the gradient of the
 undivided batch, and the gradients of all processes have one unit, which synchronised BatchNorm needs.
 """
 

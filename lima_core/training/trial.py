@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from threading import Event, Thread
+from typing import Any
 
 import psutil
 import torch
@@ -69,9 +70,13 @@ def trial(stepper: Stepper, module: nn.Module, load: Callable[[int], Sequence[Ba
     return Trial(step_s, load_s, int(peak_bytes), _memory_bytes(stepper.device))
 
 
-def num_values(batch: Batch) -> int:
-    """Numbers in the batch's own tensors."""
-    return sum(value.numel() for value in vars(batch).values() if isinstance(value, Tensor))
+def num_values(value: Any) -> int:
+    """Numbers in the tensors of a batch, those of its parts included."""
+    if isinstance(value, Tensor):
+        return value.numel()
+    if is_dataclass(value):
+        return sum(num_values(getattr(value, field.name)) for field in fields(value))
+    return 0
 
 
 @contextmanager

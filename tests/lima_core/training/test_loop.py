@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,9 +17,20 @@ from torch import Tensor, nn
 from lima_core.errors import CheckpointError, UserError
 from lima_core.seeds import torch_rng
 from lima_core.training import loop
+from lima_core.training.checkpoint import read_weights, save_weights
+from lima_core.training.choice import Validation
+from lima_core.training.config import KeepConfig
 from lima_core.training.loop import FitConfig, finish, fit
 from lima_core.training.objective import Objective
-from lima_core.training.optim import AdamWConfig, ConstantConfig, ParamGroup, SGDConfig
+from lima_core.training.optim import (
+    AdamWConfig,
+    ConstantConfig,
+    CosineConfig,
+    EpochCosineConfig,
+    InverseSqrtConfig,
+    ParamGroup,
+    SGDConfig,
+)
 from lima_core.types import Resources
 
 CPU = Resources()
@@ -68,6 +81,8 @@ def train(net: nn.Module, source: Line, out: Path, config: FitConfig, **options:
         return Objective(error, len(batch.x), {"double": 2 * error.item()})
 
     resources = options.pop("resources", CPU)
+    if config.checkpoints:
+        options["save"] = lambda path: save_weights(path, net, {})
     return fit(net, loss, source, config, out, resources, 5, "test", **options)
 
 
@@ -75,18 +90,28 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("optimiser", [AdamWConfig(), SGDConfig(lr=0.1)])
-def test_four_steps_are_two_a_kill_and_two(tmp_path: Path, optimiser: AdamWConfig | SGDConfig) -> None:
-    config = FitConfig(steps=4, batch_size=4, optimiser=optimiser, grad_clip=0.5)  # crosses an epoch: 2 steps in each
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimiser": AdamWConfig(decay_norms=False), "schedule": InverseSqrtConfig(cool_down_epochs=1.0)},
+        {"optimiser": SGDConfig(lr=0.1), "schedule": EpochCosineConfig()},
+        {"ema": 0.9, "accumulate": 2, "schedule": CosineConfig(warm_up_steps=2)},
+        {"precision": "bf16", "checkpoints": KeepConfig(every_steps=1, keep_last=2)},
+    ],
+)
+def test_four_steps_are_two_a_kill_and_two(tmp_path: Path, options: dict[str, Any]) -> None:
+    config = FitConfig(steps=4, batch_size=4, grad_clip=0.5, **options)  # crosses an epoch: 2 steps in each
     whole, stopped, resumed = make_net(), make_net(), make_net()
     result = train(whole, Line(), tmp_path / "whole", config)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, Line(kill_at=2), tmp_path / "parts", config, checkpoint_every_s=0.0)
+        train(stopped, Line(kill_at=2 * config.accumulate), tmp_path / "parts", config, checkpoint_every_s=0.0)
     nn.init.zeros_(resumed[0].weight)  # whatever the new process starts from must not matter
     source = Line()
     assert train(resumed, source, tmp_path / "parts", config) == result
-    assert len(source.asked) == 2
+    assert len(source.asked) == 2 * config.accumulate
     assert same(whole, resumed)
+    kept = [{path.name for path in (tmp_path / name).glob("checkpoints/*")} for name in ("whole", "parts")]
+    assert kept[0] == kept[1] == ({"step-0000003", "step-0000004"} if config.checkpoints else set())
     curves = [(tmp_path / name / "curve.parquet").read_bytes() for name in ("whole", "parts")]
     assert curves[0] == curves[1]
 
@@ -213,3 +238,88 @@ def test_length_is_given_once() -> None:
         with pytest.raises(ValueError, match="exactly one of epochs and steps"):
             FitConfig(**lengths)
     assert FitConfig(**json.loads(FitConfig(steps=2).model_dump_json(exclude={"optimiser"}))) == FitConfig(steps=2)
+
+
+def test_moving_average_is_what_is_left_and_kept(tmp_path: Path) -> None:
+    config = FitConfig(steps=5, ema=0.6, checkpoints=KeepConfig(every_steps=2, keep_last=5))
+    net, raw, average = make_net(), make_net(), {}
+    raw_weights: list[dict[str, Tensor]] = []
+    state = lambda: {name: tensor.clone() for name, tensor in raw.state_dict().items()}  # noqa: E731
+    raw_weights.append(state())
+    real = torch.optim.AdamW.step
+    train(net, Line(), tmp_path / "average", config)
+
+    def noted(self: torch.optim.AdamW, *args: object) -> None:
+        real(self, *args)
+        raw_weights.append(state())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", noted)
+        train(raw, Line(), tmp_path / "raw", config.model_copy(update={"ema": None, "checkpoints": None}))
+    average = raw_weights[0]["0.weight"].double()
+    for step, weights in enumerate(raw_weights[1:]):
+        decay = min(0.6, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weights["0.weight"].double()
+    assert torch.allclose(net[0].weight.double(), average, atol=1e-6)
+    assert not torch.allclose(net[0].weight, raw[0].weight, atol=1e-4)
+    kept = read_weights(tmp_path / "average" / "checkpoints" / "step-0000005")
+    assert all(torch.equal(kept[name], value) for name, value in net.state_dict().items())
+
+
+def test_best_weights_by_the_declared_number_and_after_a_kill(tmp_path: Path) -> None:
+    config = FitConfig(epochs=5, batch_size=5, ema=0.9)
+
+    def best(net: nn.Module, source: Line, out: Path) -> loop.FitResult:
+        def measure() -> dict[str, float]:
+            assert not net.training
+            value = net[0].weight.sum().item()
+            return {"score": -abs(value - 1.7), "weight": value}
+
+        return train(net, source, out, config, validation=Validation(measure, 2, "score"), checkpoint_every_s=0.0)
+
+    whole, resumed = make_net(), make_net()
+    result = best(whole, Line(), tmp_path / "whole")
+    curve = pq.read_table(tmp_path / "whole" / "curve.parquet").to_pydict()
+    looked = [step for step, score in zip(curve["step"], curve["score"], strict=True) if not math.isnan(score)]
+    assert looked == [4, 8, 10]
+    assert result.chosen_step == max(looked, key=lambda step: curve["score"][step - 1])
+    assert result.chosen_epoch == result.chosen_step / 2
+    assert whole[0].weight.sum().item() == curve["weight"][result.chosen_step - 1]
+    with pytest.raises(KeyboardInterrupt):
+        best(make_net(), Line(kill_at=9), tmp_path / "parts")
+    assert len(list((tmp_path / "parts" / "resume").glob("best-*"))) == 1
+    assert best(resumed, Line(), tmp_path / "parts") == result and same(whole, resumed)
+
+
+def test_a_number_that_is_never_defined_chooses_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="score was never defined; hold out scenes that have labelled points"):
+        nothing = Validation(lambda: {"score": math.nan}, 1, "score")
+        train(make_net(), Line(), tmp_path, FitConfig(epochs=1), validation=nothing)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_trial_says_what_is_coming_and_leaves_no_trace(
+    tmp_path: Path, accumulate: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noisy(nn.Sequential):
+        """Statistics, and random numbers of torch's own, which a trial must not draw."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(nn.functional.dropout(x, 0.3))
+
+    def noisy() -> nn.Module:
+        net = Noisy(*make_net())
+        torch.manual_seed(4)
+        return net
+
+    config, nets = FitConfig(steps=100, batch_size=5, accumulate=accumulate), []
+    for first_steps in (100, 101):
+        monkeypatch.setattr(loop, "FROM_STEPS", first_steps)
+        nets.append(noisy())
+        train(nets[-1], Line(), tmp_path / str(first_steps), config)
+        said = capsys.readouterr().err.splitlines()[0]
+        pattern = r"about \S+ s a step, .* to load its batch \(on 1 threads\), \d+s in all, peak memory .* of .*B$"
+        assert (re.search(pattern, said) is not None) == (first_steps == 100), said
+    assert same(*nets)
+    curves = [(tmp_path / name / "curve.parquet").read_bytes() for name in ("100", "101")]
+    assert curves[0] == curves[1]
