@@ -17,6 +17,7 @@ from lima_core.geometry.voxels import CartesianGrid, unique_voxels, voxel_coords
 from lima_core.models import build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.seeds import torch_rng
+from lima_core.sparse.blocks import schedule
 from lima_core.sparse.engine_native import convolve
 from lima_core.sparse.kernel_map import KernelMap, sort_keys, strided_map, submanifold_map
 from lima_core.sparse.layers import HALVING
@@ -74,9 +75,9 @@ def build_maps(coords: Tensor, num_levels: int = 5) -> None:
     for _ in range(num_levels):
         submanifold = submanifold_map(sort_keys(coords), (3, 3, 3))
         coords, _, down = strided_map(coords, HALVING)
-        submanifold.by_target()
-        down.by_target()
-        down.by_source()
+        for pairs in (submanifold, down):
+            plan = schedule(pairs, torch.empty(0))
+            _ = plan.by_target, plan.by_source
 
 
 def convolve_index_add(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:

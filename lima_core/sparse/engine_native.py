@@ -1,10 +1,11 @@
 """Sparse convolution in plain PyTorch: CPU and CUDA, no compiler. This engine is the definition; others must agree.
 
-One matrix product per kernel offset fills a buffer of products, one row per pair of the kernel map, and ONE
-``torch.nn.functional.embedding_bag`` adds up each output voxel's rows in a fixed order: repeatable on CPU and CUDA
-alike. Forward on one CPU thread it beat an ``index_add_`` per offset at every width tried, 16 to 384 channels, in
-float32 and bf16 (benchmarks/bench_sparse.py), so there is no second path. bf16 products are added in float32.
-Backward gathers again what forward gathered, so only the features are kept.
+Matrix products fill a buffer, one row per pair of the kernel map, and ONE ``torch.nn.functional.embedding_bag`` adds up
+each output voxel's rows in a fixed order and in float32: repeatable on CPU and CUDA alike. An offset and its mirror
+image have equally many pairs, so the two are one batched product (``blocks``); on two CPU threads each then gathers and
+multiplies a matrix of its own. Buffers are reused by all layers of a step, since fresh memory costs as much as a
+gather. Backward gathers again what forward gathered, so only the features are kept. What was measured, and what lost:
+docs/benchmarks.md.
 """
 
 from contextlib import AbstractContextManager
@@ -14,13 +15,15 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-from lima_core.sparse.kernel_map import Grouping, KernelMap
+from lima_core.sparse.blocks import Block, Grouping, schedule
+from lima_core.sparse.kernel_map import KernelMap
+from lima_core.sparse.workspace import Workspace
 
 NAME = "native"
 
 
-def missing() -> str:
-    """Why this engine cannot run here; empty when it can."""
+def missing(device: str) -> str:
+    """Why this engine cannot run on ``device``: it always can."""
     return ""
 
 
@@ -47,14 +50,14 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(features, weight)
         ctx.pairs = pairs
         with _plain(features):
-            return _products_summed(features, weight.to(features.dtype), pairs)
+            return _forward(features, weight.to(features.dtype), pairs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         features, weight = ctx.saved_tensors
         with _plain(features):
-            return *_gradients(grad.contiguous(), features, weight, ctx.pairs, ctx.needs_input_grad), None
+            return *_backward(grad.contiguous(), features, weight, ctx.pairs, ctx.needs_input_grad), None
 
 
 def _plain(features: Tensor) -> AbstractContextManager:
@@ -62,52 +65,60 @@ def _plain(features: Tensor) -> AbstractContextManager:
     return torch.autocast(features.device.type, enabled=False)
 
 
-def _products_summed(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
-    products = features.new_empty(len(pairs.source), weight.shape[2])
-    parts = zip(pairs.source.split(pairs.counts), weight.unbind(), products.split(pairs.counts), strict=True)
-    for source, matrix, product in parts:
-        if len(source):
-            torch.mm(features.index_select(0, source), matrix, out=product)
-    out = sum_groups(products, pairs.by_target())
-    return out if pairs.centre is None else out.addmm_(features, weight[pairs.centre])
+def _forward(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+    plan, space = schedule(pairs, features), pairs.workspace
+    products = space.rows("products", plan.num_products, features, weight.shape[2])
+    for block in plan.blocks:
+        _multiply(_gather(features, block.source, block, space, "inputs"), weight[block.offsets], products, block)
+    out = _sum_groups(products, plan.by_target)
+    return out if plan.centre is None else out.addmm_(features, weight[plan.centre])
 
 
-def _gradients(
+def _backward(
     grad: Tensor, features: Tensor, weight: Tensor, pairs: KernelMap, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of features and weight; both use one gather of the output's gradient."""
+    plan, space = schedule(pairs, features), pairs.workspace
     by_output = weight.to(features.dtype).transpose(1, 2)
-    products = features.new_empty(len(pairs.source) if needed[0] else 0, features.shape[1])
-    grad_weight = torch.zeros_like(weight) if needed[1] else None
-    blocks = _product_blocks(products, pairs) if needed[0] else [None] * len(pairs.counts)
-    parts = zip(pairs.source.split(pairs.counts), pairs.target.split(pairs.counts), blocks, strict=True)
-    for offset, (source, target, product) in enumerate(parts):
-        if not len(source):
-            continue
-        gathered = grad.index_select(0, target)
-        if product is not None:
-            torch.mm(gathered, by_output[offset], out=product)
-        if grad_weight is not None:
-            grad_weight[offset] = features.index_select(0, source).T @ gathered
-    if pairs.centre is not None and grad_weight is not None:
-        grad_weight[pairs.centre] = features.T @ grad
+    products = space.rows("products", plan.num_products, features, features.shape[1])
+    grad_weight = torch.empty_like(weight) if plan.covers_all_offsets else torch.zeros_like(weight)
+    for block in plan.blocks:
+        gathered = _gather(grad, block.target, block, space, "gradients")
+        gathered[:, block.used :].zero_()  # rows that only fill up the block must not count
+        if needed[0]:
+            _multiply(gathered, by_output[block.offsets], products, block)
+        if needed[1]:
+            inputs = _gather(features, block.source, block, space, "inputs")
+            grad_weight[block.offsets] = _product(inputs.transpose(1, 2), gathered)
+    if plan.centre is not None and needed[1]:
+        grad_weight[plan.centre] = features.T @ grad
     if not needed[0]:
         return None, grad_weight
-    if pairs.centre is None:
-        return sum_groups(products, pairs.by_source()), grad_weight
-    return sum_groups(products, pairs.by_target()).addmm_(grad, by_output[pairs.centre]), grad_weight
+    out = _sum_groups(products, plan.by_source)
+    return (out if plan.centre is None else out.addmm_(grad, by_output[plan.centre])), grad_weight
 
 
-def _product_blocks(products: Tensor, pairs: KernelMap) -> list[Tensor]:
-    """Where backward puts the products of each offset.
-
-    A map with a centre is its own mirror image: the sources of an offset are the targets of the opposite one, in the
-    same order. So its products go to the opposite block and are summed by target, and nothing is sorted by source.
-    """
-    blocks = list(products.split(pairs.counts))
-    return blocks if pairs.centre is None else blocks[::-1]
+def _gather(rows: Tensor, index: Tensor, block: Block, space: Workspace, name: str) -> Tensor:
+    """(matrices, block.rows, C): the rows of every matrix of the block."""
+    gathered = space.rows(name, len(index), rows, rows.shape[1])
+    torch.index_select(rows, 0, index, out=gathered)
+    return gathered.view(-1, block.rows, rows.shape[1])
 
 
-def sum_groups(rows: Tensor, groups: Grouping) -> Tensor:
+def _multiply(rows: Tensor, matrices: Tensor, products: Tensor, block: Block) -> None:
+    """Writes (matrices, R, A) times (matrices, A, B) to the block's place in ``products``."""
+    out = products[block.start : block.start + rows.shape[0] * block.rows]
+    if len(rows) == 1:
+        torch.mm(rows[0], matrices[0], out=out)
+    else:
+        torch.bmm(rows, matrices, out=out.view(len(rows), block.rows, -1))
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """Batched product; of a single pair as a plain one, for which all threads work."""
+    return torch.bmm(left, right) if len(left) > 1 else (left[0] @ right[0])[None]
+
+
+def _sum_groups(rows: Tensor, groups: Grouping) -> Tensor:
     """Sums of the rows of each group, (number of groups, C); an empty group sums to 0."""
     return functional.embedding_bag(groups.order, rows, groups.starts, mode="sum", include_last_offset=True)

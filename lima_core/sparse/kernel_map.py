@@ -27,6 +27,7 @@ from torch import Tensor
 from lima_core.errors import DataError
 from lima_core.packing import FIELD_BITS, HALF, MARGIN, delta, pack, unique
 from lima_core.sparse.cache import Cache
+from lima_core.sparse.workspace import Workspace
 
 Triple = tuple[int, int, int]
 """Something along x, y and z."""
@@ -39,14 +40,6 @@ class ConvShape(NamedTuple):
     kernel: Triple
     stride: Triple
     padding: Triple = (0, 0, 0)
-
-
-@dataclass
-class Grouping:
-    """The pairs of a map, grouped by their voxel on one side: bag v is order[starts[v]:starts[v + 1]]."""
-
-    order: Tensor
-    starts: Tensor
 
 
 @dataclass
@@ -67,31 +60,16 @@ class KernelMap:
     centre: int | None = None
     """The offset under which every voxel meets itself, or None."""
     other_way: "KernelMap | None" = None
-    """The map that this one is the inverse of."""
+    """The map that this one is the inverse of; engines may share what they derived from it."""
+    workspace: Workspace = field(default_factory=Workspace)
+    """Scratch memory for engines, shared by all maps of one input."""
     derived: Cache = field(default_factory=Cache)
     """What engines work out from the pairs, kept for every layer and for the backward pass."""
 
-    def by_target(self) -> Grouping:
-        """The pairs grouped by output row."""
-        if self.other_way is not None:
-            return self.other_way.by_source()
-        return self.derived.get(("by target",), lambda: _grouped(self.target, self.num_target))
-
-    def by_source(self) -> Grouping:
-        """The pairs grouped by input row."""
-        if self.other_way is not None:
-            return self.other_way.by_target()
-        return self.derived.get(("by source",), lambda: _grouped(self.source, self.num_source))
-
     def inverse(self) -> "KernelMap":
-        """The same pairs read the other way; offsets keep their numbers, and groupings are shared."""
-        return KernelMap(self.target, self.source, self.counts, self.num_target, self.num_source, self.centre, self)
-
-
-def _grouped(rows: Tensor, num_rows: int) -> Grouping:
-    ends = torch.bincount(rows, minlength=num_rows).cumsum(0)
-    starts = torch.cat([ends.new_zeros(1), ends])
-    return Grouping(torch.sort(rows.int(), stable=True)[1], starts)  # int32 sorts twice as fast
+        """The same pairs read the other way; offsets keep their numbers."""
+        sides = self.target, self.source, self.counts, self.num_target, self.num_source
+        return KernelMap(*sides, self.centre, self, self.workspace)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from lima_core.sparse.kernel_map import (
     strided_map,
     submanifold_map,
 )
+from lima_core.sparse.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,8 @@ class SparseTensor:
     def neighbours(self, kernel: Triple) -> KernelMap:
         """Map of a submanifold convolution on these voxels."""
         level = self.maps.get(("level", self.path), lambda: sort_keys(self.coords))
-        return self.maps.get(("neighbours", self.path, kernel), lambda: submanifold_map(level, kernel, self.wrap))
+        build = lambda: self._sharing(submanifold_map(level, kernel, self.wrap))  # noqa: E731
+        return self.maps.get(("neighbours", self.path, kernel), build)
 
     def coarser(self, shape: ConvShape) -> tuple["SparseTensor", KernelMap]:
         """A tensor without channels on the voxels that a strided convolution reaches, and the map to them."""
@@ -74,7 +76,7 @@ class SparseTensor:
         build = lambda: strided_map(self.coords, shape, self.wrap)  # noqa: E731
         coords, wrap, pairs = self.maps.get(("coarser", self.path, shape), build)
         empty = self.features.new_empty(len(coords), 0)
-        return SparseTensor(empty, coords, wrap, (*self.path, shape), self.maps), pairs
+        return SparseTensor(empty, coords, wrap, (*self.path, shape), self.maps), self._sharing(pairs)
 
     def finer(self) -> tuple["SparseTensor", KernelMap]:
         """A tensor without channels on the voxels that the last strided convolution left, and the map to them."""
@@ -86,6 +88,11 @@ class SparseTensor:
             ("finer", self.path), lambda: self.maps.get(("coarser", above, shape), _never)[2].inverse()
         )
         return SparseTensor(self.features.new_empty(len(coords), 0), coords, wrap, above, self.maps), pairs
+
+    def _sharing(self, pairs: KernelMap) -> KernelMap:
+        """The map, with the scratch memory that all maps of this input share."""
+        pairs.workspace = self.maps.get(("workspace",), Workspace)
+        return pairs
 
 
 def _never() -> tuple:

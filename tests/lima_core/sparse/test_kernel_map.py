@@ -59,20 +59,12 @@ def test_down_map_floors_negative_coordinates(num: int) -> None:
     )
 
 
-def test_groupings_hold_every_pair_once_in_pair_order() -> None:
-    pairs = submanifold_map(sort_keys(cloud(100)), (3, 3, 3))
-    for grouping, rows in ((pairs.by_target(), pairs.target), (pairs.by_source(), pairs.source)):
-        bags = [grouping.order[a:b].tolist() for a, b in itertools.pairwise(grouping.starts.tolist())]
-        assert bags == [(rows == row).nonzero()[:, 0].tolist() for row in range(pairs.num_target)]
-
-
-def test_inverse_swaps_sides_and_reuses_groupings() -> None:
+def test_inverse_swaps_sides() -> None:
     _, _, pairs = strided_map(cloud(50), ConvShape((2, 2, 2), (2, 2, 2)))
-    grouping = pairs.by_target()
     back = pairs.inverse()
     assert (back.num_source, back.num_target) == (pairs.num_target, pairs.num_source)
     assert torch.equal(back.source, pairs.target)
-    assert back.by_source() is grouping
+    assert back.other_way is pairs
 
 
 def test_a_voxel_that_comes_twice_is_refused() -> None:
