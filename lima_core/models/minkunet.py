@@ -1,10 +1,10 @@
 """MinkUNet: a sparse residual U-Net; the default is MinkUNet-34 as SuperFlow and LiMoE build it, 37 873 280 parameters.
 
-Layer by layer that of SuperFlow's superflow/models/backbones/minkunet.py. Its relatives, as fields (in channels):
+Layer by layer that of SuperFlow's superflow/models/backbones/minkunet.py. Its relatives, as fields:
 
-- SLidR (Res16UNet34C, 1): ``stem_kernels: [3]``, ``block_bn_momentum: 0.1``; 37 842 976 parameters;
-- mmdetection3d (MinkUNetBackbone, 4): ``bn_momentum: 0.1``, or as its config says;
-- Pointcept (SpUNet-v1m1, 4): ``stem_kernels: [5]``, ``widen: downsampling``, ``bn_eps: 1e-3``, ``bn_momentum: 0.01``.
+- SLidR (Res16UNet34C): ``inputs: [3]``, ``stem_kernels: [3]``, ``block_bn_momentum: 0.1``; 37 842 976 parameters;
+- mmdetection3d (MinkUNetBackbone): ``bn_momentum: 0.1``, or as its config says;
+- Pointcept (SpUNet-v1m1): ``stem_kernels: [5]``, ``widen: downsampling``, ``bn_eps: 1e-3``, ``bn_momentum: 0.01``.
 
 Every convolution is followed by batch normalisation; none has a bias.
 """
@@ -12,9 +12,10 @@ Every convolution is followed by batch normalisation; none has a bias.
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import nn
 
+from lima_core.errors import ConfigError
 from lima_core.models.recompute import recomputed
 from lima_core.sparse.layers import Downsample, SparseConv3d, SparseReLU, Upsample, initialise
 from lima_core.sparse.norm import SparseBatchNorm
@@ -30,6 +31,8 @@ class MinkUNetConfig(Config):
     """Widths and depths; one entry per stage, as many stages up as down."""
 
     name: Literal["minkunet"] = "minkunet"
+    inputs: tuple[NonNegativeInt, ...] | None = Field(default=None, min_length=1)
+    """Columns of the features that the network sees; null: all. SLidR sees the intensity alone, the last of 4."""
     stem: PositiveInt = 32
     """Channels of the convolutions at full resolution."""
     stem_kernels: tuple[OddKernel, ...] = Field(default=(3, 3), min_length=1)
@@ -104,6 +107,14 @@ def _stage(in_channels: int, out_channels: int, depth: int, shared: Shared) -> n
     return nn.Sequential(*[ResidualBlock(widths[i], widths[i + 1], shared) for i in range(depth)])
 
 
+def _seen(config: MinkUNetConfig, in_channels: int) -> tuple[int, ...] | None:
+    """Columns that the network sees, None for all; ConfigError for one that is not there."""
+    if config.inputs and max(config.inputs) >= in_channels:
+        what = f"inputs {list(config.inputs)} of features with {in_channels} columns"
+        raise ConfigError(what, where="backbone", remedy=f"count from 0 to {in_channels - 1}")
+    return config.inputs
+
+
 def _stem(in_channels: int, config: MinkUNetConfig, shared: Shared) -> nn.Sequential:
     widths = [in_channels] + [config.stem] * len(config.stem_kernels)
     layers = [
@@ -141,7 +152,9 @@ class MinkUNet(nn.Module):
         shared = Shared(engine, config.bn_momentum, config.block_bn_momentum or config.bn_momentum, config.bn_eps)
         skips = (config.stem, *config.encoder_widths[:-1])
         self.in_channels, self.out_channels = in_channels, config.decoder_widths[-1]
-        self.stem = _stem(in_channels, config, shared)
+        seen = _seen(config, in_channels)
+        self.register_buffer("columns", None if seen is None else torch.tensor(seen), persistent=False)
+        self.stem = _stem(len(seen or range(in_channels)), config, shared)
         self.encoder = nn.ModuleList(
             _down_stage(below, width, depth, config, shared)
             for below, width, depth in zip(skips, config.encoder_widths, config.encoder_blocks, strict=True)
@@ -165,7 +178,7 @@ class MinkUNet(nn.Module):
         Returns:
             A tensor with the coordinates and the row order of ``x``.
         """
-        x = self.stem(x)
+        x = self.stem(x if self.columns is None else x.replace(x.features.index_select(1, self.columns)))
         skips = []
         for stage in self.encoder:
             skips.append(x)

@@ -64,6 +64,8 @@ class Dialect:
     """As the project's own config for outdoor scans has them."""
     prefixes: tuple[str, str] = ("", "")
     """What its project puts before the names of a student's backbone, and of a segmentation model's."""
+    inputs: tuple[int, ...] | None = None
+    """Columns of x y z intensity that its data loading gives; None: all."""
     stems: tuple[tuple[int, ...], ...] = ((3, 3),)
     """Kernels of the stem that its code can build."""
     stages: int | None = None

@@ -43,7 +43,7 @@ def in_dialect(
     """
     require_buildable(config, dialect)
     backbone = {name: tensor.clone() for name, tensor in backbone.items()}
-    scale_intensity(backbone, backbone["stem.0.0.weight"].shape[1], intensity_divisor)
+    scale_intensity(backbone, config, intensity_divisor)
     layout, prefix = dialect.layouts[0], dialect.prefixes[segmentation]
     theirs = {}
     for mine, other in zip(layers(config, LIMA), layers(config, dialect), strict=True):
@@ -57,6 +57,7 @@ def require_buildable(config: MinkUNetConfig, dialect: Dialect) -> None:
     """Raises a ConfigError that names the first thing in which the network differs from what ``dialect`` can say."""
     stages = len(config.encoder_widths)
     wanted = {
+        "inputs": (config.inputs, (dialect.inputs,)),
         "stem_kernels": (config.stem_kernels, dialect.stems),
         "widen": (config.widen, (dialect.widen,)),
         "bn_eps": (config.bn_eps, (dialect.bn_eps,)),

@@ -23,8 +23,10 @@ from lima_core.models.minkunet import MinkUNet, MinkUNetConfig
 NORM = ("weight", "bias", "running_mean", "running_var")
 COUNTER = "num_batches_tracked"
 """Written by every BatchNorm, read by none that has a momentum; old files lack it."""
-INPUTS = {1: ("intensity",), 4: ("x", "y", "z", "intensity")}
-"""What a network of so many input channels is taken to see."""
+IN_CHANNELS, INTENSITY = 4, 3
+"""Of the features that networks here are given: x, y, z, intensity."""
+INPUTS = {1: (INTENSITY,), 4: None}
+"""What a network with so many input channels is taken to see (``MinkUNetConfig.inputs``)."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Imported:
     """A network read from a file, in our names and layout, and the report."""
 
     config: MinkUNetConfig
-    in_channels: int
+    """For features of 4 columns, x y z intensity."""
     backbone: dict[str, Tensor]
     """State dict of a ``MinkUNet``, float32."""
     head: tuple[Tensor, Tensor] | None
@@ -52,10 +54,11 @@ class Imported:
     def report(self) -> list[str]:
         """What was found, what was left out and why, line by line."""
         under = f" under {self.prefix!r}" if self.prefix else ""
+        seen = "the intensity" if self.config.inputs else "x y z intensity"
         sizes = f"stem {self.config.stem_kernels}, encoder {self.config.encoder_widths}"
         lines = [
             f"{self.dialect} ({self.layout} kernels){under}: {self.matched} tensors matched, none missing",
-            f"network: {sizes}, decoder {self.config.decoder_widths}, {self.in_channels} input channels",
+            f"network: {sizes}, decoder {self.config.decoder_widths}, sees {seen}",
             f"head: {self.head_name}",
         ]
         parts = ", ".join(f"{name} ({number})" for name, number in sorted(self.left_out.items()))
@@ -78,20 +81,20 @@ def import_file(path: Path, prefix: str | None = None, intensity_divisor: float 
     tensors = read_tensors(path)
     found = recognise(tensors, path, prefix)
     inside = {name.removeprefix(found.prefix): t for name, t in tensors.items() if name.startswith(found.prefix)}
-    config, in_channels = infer_config(inside, found.dialect, path)
-    if in_channels not in INPUTS:
-        what = f"takes {in_channels} input channels; 4 (x y z intensity) and 1 (intensity) are known here"
+    config, channels = infer_config(inside, found.dialect, path)
+    if channels not in INPUTS:
+        what = f"takes {channels} input channels; 4 (x y z intensity) and 1 (intensity) are known here"
         raise CheckpointError(what, where=path, remedy="it needs inputs that this package does not load")
+    config = config.model_copy(update={"inputs": INPUTS[channels]})
     layout = _layout(inside, config, found.dialect)
-    backbone, used = _backbone(inside, found, config, in_channels, layout, path)
+    backbone, used = _backbone(inside, found, config, layout, path)
     used = {found.prefix + name for name in used}
     head, head_name, beside = _head(tensors, found, layout, config.decoder_widths[-1], path)
     outside = tensors.keys() - used - beside
     _require_nothing_left({name for name in outside if name.startswith(found.prefix)}, path)
-    scale_intensity(backbone, in_channels, 1.0 / intensity_divisor)
+    scale_intensity(backbone, config, 1.0 / intensity_divisor)
     return Imported(
         config=config,
-        in_channels=in_channels,
         backbone=backbone,
         head=head,
         dialect=found.dialect.name,
@@ -114,12 +117,12 @@ def _layout(tensors: Mapping[str, Tensor], config: MinkUNetConfig, dialect: Dial
 
 
 def _backbone(
-    tensors: Mapping[str, Tensor], found: Found, config: MinkUNetConfig, in_channels: int, layout: Layout, where: Path
+    tensors: Mapping[str, Tensor], found: Found, config: MinkUNetConfig, layout: Layout, where: Path
 ) -> tuple[dict[str, Tensor], set[str]]:
     """Our state dict, and the foreign names that it was made of."""
     ours, used = {}, set()
     with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in MinkUNet(config, in_channels).state_dict().items()}
+        shapes = {name: tensor.shape for name, tensor in MinkUNet(config, IN_CHANNELS).state_dict().items()}
     for mine, theirs in zip(layers(config, LIMA), layers(config, found.dialect), strict=True):
         weight, norm = mine.layer
         wanted = from_lima(torch.empty(shapes[weight], device="meta"), mine.kernel, layout).shape
@@ -195,6 +198,8 @@ def _left_out(names: set[str], prefix: str) -> dict[str, int]:
     return dict(Counter(words))
 
 
-def scale_intensity(backbone: dict[str, Tensor], in_channels: int, factor: float) -> None:
+def scale_intensity(backbone: dict[str, Tensor], config: MinkUNetConfig, factor: float) -> None:
     """Makes the first convolution of a state dict of ours see intensity times ``factor``, in place."""
-    backbone["stem.0.0.weight"][:, INPUTS[in_channels].index("intensity")] *= factor
+    seen = config.inputs or range(IN_CHANNELS)
+    if INTENSITY in seen:
+        backbone["stem.0.0.weight"][:, seen.index(INTENSITY)] *= factor

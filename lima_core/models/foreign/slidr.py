@@ -21,7 +21,8 @@ SLIDR = Dialect(
         Layer("downsample.0.kernel", "downsample.1.bn"),
     ),
     heads=(Head("final.kernel", "final.bias", inside=True, convolution=True),) * 2,
+    inputs=(3,),
     stems=((3,), (5,)),
     stages=4,
-    voxels=CylindricalGrid(),
+    voxels=CylindricalGrid(seam="cut"),
 )

@@ -27,5 +27,5 @@ SUPERFLOW = Dialect(
     ),
     prefixes=("backbone_3d.", "backbone."),
     stages=4,
-    voxels=CylindricalGrid(),
+    voxels=CylindricalGrid(seam="cut"),
 )

@@ -3,8 +3,10 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from lima_core.errors import ConfigError
 from lima_core.models import build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
+from lima_core.sparse.tensor import SparseTensor
 
 
 def stage(channels: int, width: int, depth: int) -> int:
@@ -36,7 +38,23 @@ def num_parameters(config: MinkUNetConfig, in_channels: int) -> int:
 
 def test_slidr_has_one_convolution_and_the_intensity_in_its_stem() -> None:
     stem = 27 * 4 * 32 + 27 * 32 * 32 + 2 * 32
-    assert num_parameters(MinkUNetConfig(stem_kernels=(3,)), 1) == 37_873_280 - stem + 27 * 32 == 37_842_976
+    slidr = MinkUNetConfig(stem_kernels=(3,), inputs=(3,))
+    assert num_parameters(slidr, 4) == 37_873_280 - stem + 27 * 32 == 37_842_976
+
+
+def test_a_network_sees_the_columns_it_is_given() -> None:
+    sizes = {"encoder_widths": (3,), "encoder_blocks": (1,), "decoder_widths": (2,), "decoder_blocks": (1,)}
+    rng = torch.Generator().manual_seed(0)
+    coords = torch.randint(0, 5, (40, 4), generator=rng).unique(dim=0).int()
+    features = torch.randn(len(coords), 4, generator=rng)
+    some = build_backbone(MinkUNetConfig(inputs=(3, 0), **sizes), 4).eval()
+    alone = build_backbone(MinkUNetConfig(**sizes), 2).eval()
+    assert "columns" not in some.state_dict()
+    alone.load_state_dict(some.state_dict())
+    chosen = alone(SparseTensor(features[:, [3, 0]], coords)).features
+    assert torch.equal(some(SparseTensor(features, coords)).features, chosen)
+    with pytest.raises(ConfigError, match=r"inputs \[4\] of features with 4 columns; count from 0 to 3"):
+        build_backbone(MinkUNetConfig(inputs=(4,), **sizes), 4)
 
 
 def test_pointcept_widens_where_it_halves_the_resolution() -> None:
@@ -80,6 +98,7 @@ def test_residual_blocks_may_have_their_own_momentum_but_not_their_shortcuts() -
         {"stem": 0},
         {"bn_momentum": 0.0},
         {"stem_kernels": (2,)},
+        {"inputs": ()},
     ],
 )
 def test_impossible_sizes_are_refused(change: dict[str, object]) -> None:

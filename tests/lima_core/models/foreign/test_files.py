@@ -82,7 +82,7 @@ def test_a_hostile_file_is_refused_and_runs_nothing(zipped: bool, tmp_path: Path
 def test_a_bare_pickle_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     path, target = tmp_path / "model.pkl", tmp_path / "ran"
     path.write_bytes(pickle.dumps(Hostile(target)))
-    with pytest.raises(CheckpointError, match="not written by torch.save"):
+    with pytest.raises(CheckpointError, match=r"not written by torch\.save"):
         read_tensors(path)
     assert not target.exists()
 
@@ -111,7 +111,7 @@ def test_other_files_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         read_tensors(tmp_path / "nothing.pth")
     (tmp_path / "text.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(CheckpointError, match="cut short or not written by torch.save"):
+    with pytest.raises(CheckpointError, match=r"cut short or not written by torch\.save"):
         read_tensors(tmp_path / "text.pth")
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(CheckpointError, match="holds no tensors"):

@@ -33,12 +33,13 @@ def saved(tensors: dict[str, Tensor], path: Path) -> Path:
 
 def outputs(imported: Imported, features: Tensor, coords: Tensor) -> Tensor:
     """(V, C) float64 of the imported backbone on the occupied cells."""
-    network = build_backbone(imported.config, imported.in_channels)
+    network = build_backbone(imported.config, 4)
     network.load_state_dict(imported.backbone)
     rows = torch.cat([torch.zeros(len(coords), 1, dtype=torch.int64), coords], 1).int()
-    inputs = features[:, coords[:, 0], coords[:, 1], coords[:, 2]].T.double()
+    inputs = torch.full((len(coords), 4), 9.0, dtype=torch.float64)
+    inputs[:, -len(features) :] = features[:, coords[:, 0], coords[:, 1], coords[:, 2]].T
     with torch.no_grad():
-        return network.double().eval()(SparseTensor(inputs.contiguous(), rows)).features
+        return network.double().eval()(SparseTensor(inputs, rows)).features
 
 
 def test_imported_network_computes_what_the_dense_one_does(name: str, tmp_path: Path) -> None:
@@ -67,6 +68,7 @@ def test_sizes_are_read_off_the_tensors(name: str, tmp_path: Path) -> None:
     peer = PEERS[name]
     imported = import_file(saved(Network(peer).tensors, tmp_path / "model.pth"))
     assert imported.config == MinkUNetConfig(
+        inputs=(3,) if peer.in_channels == 1 else None,
         stem=STEM,
         stem_kernels=tuple(kernel for *_, kernel in peer.stem),
         encoder_widths=ENCODER,
@@ -76,7 +78,7 @@ def test_sizes_are_read_off_the_tensors(name: str, tmp_path: Path) -> None:
         decoder_blocks=DEPTH,
         bn_eps=peer.eps,
     )
-    assert (imported.dialect, imported.in_channels, imported.prefix) == (name, peer.in_channels, peer.prefix)
+    assert (imported.dialect, imported.prefix) == (name, peer.prefix)
     assert all(tensor.dtype == torch.float32 for n, tensor in imported.backbone.items() if "tracked" not in n)
 
 
@@ -212,7 +214,8 @@ def test_other_networks_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "config", "field"),
     [
-        ("slidr", MinkUNetConfig(), "stem_kernels"),
+        ("slidr", MinkUNetConfig(stem_kernels=(3,)), "inputs"),
+        ("slidr", MinkUNetConfig(inputs=(3,)), "stem_kernels"),
         ("superflow", MinkUNetConfig(stem_kernels=(3,)), "stem_kernels"),
         ("pointcept", MinkUNetConfig(stem_kernels=(5,), bn_eps=1e-3), "widen"),
         ("mmdet3d", MinkUNetConfig(bn_eps=1e-3), "bn_eps"),
