@@ -90,28 +90,28 @@ def voxel_coords(points_xyz: Tensor, grid: CartesianGrid | CylindricalGrid) -> T
     Raises:
         DataError: a point that is not finite, or so far out that its cell cannot be packed.
     """
-    cells, inside = cells_of(points_xyz, grid)
-    if not bool(inside.all()):
-        refuse_outside(points_xyz, inside, grid)
+    cells, all_fit = cells_of(points_xyz, grid)
+    if not bool(all_fit):
+        refuse(points_xyz, grid)
     return cells
 
 
 def cells_of(points_xyz: Tensor, grid: CartesianGrid | CylindricalGrid) -> tuple[Tensor, Tensor]:
-    """As ``voxel_coords``, without looking at the outcome: cells (N, 3) int32, and which of them mean anything (N,)."""
+    """Cells (N, 3) int32 as ``voxel_coords`` gives them, and whether all of them mean anything, () bool."""
     cells = torch.round(_in_cells(points_xyz, grid))
-    inside = (cells.abs() < LIMIT).all(1)  # False for NaN too
+    all_fit = (cells.abs() < LIMIT).all()  # False for NaN too
     cells = cells.int()
     if sectors := grid.wrap[1]:
         cells[:, 1].remainder_(sectors)
-    return cells, inside
+    return cells, all_fit
 
 
-def refuse_outside(points_xyz: Tensor, inside: Tensor, grid: CartesianGrid | CylindricalGrid, where: str = "") -> None:
-    """Raises a DataError that tells of the first point that is not ``inside``."""
-    row = int((~inside).nonzero()[0, 0])
+def refuse(points_xyz: Tensor, grid: CartesianGrid | CylindricalGrid, where: str = "voxels") -> None:
+    """Raises a DataError that tells of the first point without a cell."""
+    row = int((~(_in_cells(points_xyz, grid).round().abs() < LIMIT)).any(1).nonzero()[0, 0])
     raise DataError(
         f"point {row} at {points_xyz[row].tolist()} m is not finite or outside the {grid.name} grid",
-        where=where or "voxels",
+        where=where,
         remedy=f"drop such points or use larger cells (at most {LIMIT - 1} cells from the origin)",
     )
 
@@ -124,7 +124,7 @@ def _in_cells(xyz: Tensor, grid: CartesianGrid | CylindricalGrid) -> Tensor:
     """
     if isinstance(grid, CartesianGrid):
         return xyz / xyz.new_tensor(grid.size_m)
-    x, y, z = xyz.double().unbind(1)
+    x, y, z = xyz.T.contiguous().double()
     rho_m, phi_deg = torch.hypot(x, y), torch.atan2(y, x) * (180.0 / math.pi)
     return torch.stack([rho_m / grid.size_m, phi_deg / grid.size_deg, z / grid.size_z_m], dim=1)
 

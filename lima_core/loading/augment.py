@@ -61,7 +61,7 @@ def augment_points(points: Tensor, matrices: Tensor | None, scan: Tensor) -> Ten
     """
     if matrices is None:
         return points
-    x, y, z = points[:, :3].double().split(1, dim=1)
-    along_x, along_y, along_z = matrices[scan].unbind(2)
+    x, y, z = points[:, :3].T.contiguous().double()
+    along_x, along_y, along_z = matrices.permute(2, 1, 0)[..., scan]  # (3, N) each; whole columns are fastest
     moved = along_x * x + along_y * y + along_z * z
-    return torch.cat([moved.float(), points[:, 3:]], dim=1)
+    return torch.cat([moved.float(), points[:, 3:].T]).T.contiguous()

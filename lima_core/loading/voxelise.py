@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lima_core.errors import DataError
-from lima_core.geometry.voxels import Triple, cells_of, refuse_outside
+from lima_core.geometry.voxels import Triple, cells_of, refuse
 from lima_core.loading.augment import augment_points
 from lima_core.loading.scans import Scans
 from lima_core.packing import MAX_BATCH, key_of, unique
@@ -60,20 +60,20 @@ def voxelise(scans: Scans) -> Voxelised:
     order = torch.arange(len(counts), device=counts.device)
     scan = torch.repeat_interleave(order, counts, output_size=len(scans.points))
     points = augment_points(scans.points, scans.matrices, scan)
-    cells, inside = cells_of(points[:, :3], scans.grid)
-    if not bool(inside.all()):
-        _refuse(scans, points[:, :3], inside)
+    cells, all_fit = cells_of(points[:, :3], scans.grid)
+    if not bool(all_fit):
+        _refuse(scans, points[:, :3])
     coords = torch.cat([scan[:, None].int(), cells], dim=1)
     _, first, inverse = unique(key_of(coords))
     found = Voxelised(coords[first], points[first], first, inverse, scans.grid.wrap, scans.dropped)
     return found if scans.max_voxels is None else _bounded(found, scans)
 
 
-def _refuse(scans: Scans, xyz: Tensor, inside: Tensor) -> None:
+def _refuse(scans: Scans, xyz: Tensor) -> None:
     """Names the frame of the first point without a cell; rows count from its scan's first point."""
-    parts = zip(scans.names, xyz.split(scans.counts), inside.split(scans.counts), strict=True)
-    name, xyz, inside = next(part for part in parts if not bool(part[2].all()))
-    refuse_outside(xyz, inside, scans.grid, f"frame {name}")
+    for name, part in zip(scans.names, xyz.split(scans.counts), strict=True):
+        if not bool(cells_of(part, scans.grid)[1]):
+            refuse(part, scans.grid, f"frame {name}")
 
 
 def _bounded(found: Voxelised, scans: Scans) -> Voxelised:
