@@ -1,6 +1,7 @@
 """distill: features, memory and points -> Checkpoint: a LiDAR backbone that predicts what the images' memory says."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from lima_core.methods import MethodConfig, build_method
 from lima_core.methods.lima import Lima, LimaConfig
 from lima_core.models import BackboneConfig, build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
+from lima_core.models.recompute import recompute_activations
 from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import MemoryBank
@@ -27,6 +29,8 @@ from lima_core.training.loop import FitConfig, finish, fit
 from lima_core.types import Resources
 
 VERSION = 4
+TRAINS = True
+"""Several processes may run this stage together (``Resources.rank``): the runner starts it in all of them."""
 
 
 class Config(types.Config):
@@ -57,6 +61,8 @@ class Inputs:
 def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
     """Trains the student and writes ``backbone`` and ``head``; continues where a killed run stopped.
 
+    With ``fit.checkpoints`` the folders below ``checkpoints`` are artifacts like this one, of an earlier step.
+
     Raises:
         ConfigError: no frame in the splits, a longer window than the bank's, or mixing with a single scene.
     """
@@ -65,8 +71,13 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     source = pretrain_source(config, inputs, index, store)
     backbone = build_backbone(config.backbone, IN_CHANNELS, resources.engine, config.seed)
     student = build_method(config.method, backbone, store.facts, config.seed)
-    result = fit(student, student.loss, source, config.fit, out, resources, config.seed, "distill")
-    save_student(config, student, index, source.window, out)
+    if resources.checkpoint_activations:
+        recompute_activations(backbone)
+    save = partial(save_student, config, student, index, source.window)
+    result = fit(student, student.loss, source, config.fit, out, resources, config.seed, "distill", save=save)
+    if resources.rank > 0:
+        return {}
+    save(out)
     finish(out)
     return {
         **asdict(result),

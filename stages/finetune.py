@@ -9,6 +9,7 @@ Reads
     checkpoint: artifact of ``distill``, or None for ``init: random``.
 Writes
     model/: weights and ``model.json``, which says all that scores must say about this training.
+    checkpoints/: the same on the way, where ``fit.checkpoints`` asks for it.
     predictions/: ``lima_core.stores.predictions``.
     curve.parquet: one row per step.
     logs/: times, TensorBoard.
@@ -16,6 +17,7 @@ Writes
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,16 +32,19 @@ from lima_core.errors import CheckpointError, ConfigError, DataError
 from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, VoxelGridConfig, described_grid
 from lima_core.loading.augment import AugmentConfig
 from lima_core.loading.collate import SegmentationBatch
+from lima_core.loading.heldout import hold_out, scenes_hash
 from lima_core.loading.limits import LimitsConfig, dropped_points
 from lima_core.loading.segmentation import IN_CHANNELS, SegmentationSource
 from lima_core.loading.subsets import Subset, SubsetConfig, take_subset
 from lima_core.loading.voxelise import voxelise
 from lima_core.models import BackboneConfig, build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
+from lima_core.models.recompute import recompute_activations
 from lima_core.parallel import PartsProgress
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.predictions import Predictions
 from lima_core.tasks import TaskConfig
+from lima_core.tasks.heldout import MIOU, heldout_scores
 from lima_core.tasks.probe import DEFAULT_BUDGET_BYTES, FeatureBatch, FrozenFeatures
 from lima_core.tasks.segmentation import (
     SegmentationConfig,
@@ -49,15 +54,18 @@ from lima_core.tasks.segmentation import (
     taught,
 )
 from lima_core.training.checkpoint import load_weights, read_meta, save_weights
+from lima_core.training.choice import SelectionConfig, Validation
 from lima_core.training.cost import training_bytes, training_seconds
 from lima_core.training.loop import FitConfig, FitResult, finish, fit
 from lima_core.training.objective import Objective
-from lima_core.training.optim import AdamWConfig, ParamGroup
+from lima_core.training.optim import AdamWConfig, ParamGroup, decayed_groups
 from lima_core.training.prefetch import ahead
 from lima_core.types import Config as BaseConfig
 from lima_core.types import DatasetFacts, Frame, Resources
 
 VERSION = 2
+TRAINS = True
+"""Several processes may run this stage together (``Resources.rank``): the runner starts it in all of them."""
 
 
 class Config(BaseConfig):
@@ -72,6 +80,11 @@ class Config(BaseConfig):
     fit: FitConfig = FitConfig(epochs=100, batch_size=16, optimiser=AdamWConfig(lr=1e-3))
     head_lr_multiplier: float = Field(default=1.0, gt=0)
     """Rate of the head over that of the backbone: SuperFlow 1 in effect, SLidR 100 for a pretrained backbone."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Each stage of the backbone has this part of the rate of the one behind it, the last of that of the head: ScaLR
+    0.95 (1 and 10 % of labels) and 0.99."""
+    selection: SelectionConfig = SelectionConfig()
+    """Which epoch's weights are predicted with."""
     augment: AugmentConfig | None = AugmentConfig()
     """None: every epoch sees the same scans."""
     limits: LimitsConfig | None = None
@@ -122,18 +135,27 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         raise DataError("the data set has no labels", where=inputs.raw, remedy="install its segmentation labels")
     subset = take_subset(index.frames(split="train"), config.subset)
     frames = validation_frames(index)
+    trained, heldout = (subset, ()) if config.selection.rule == "last" else hold_out(subset, config.selection.heldout)
     start = start_from(config, inputs.checkpoint, resources.engine)
     model = SegmentationModel(start.backbone, len(index.facts.classes), config.seed)
-    source = SegmentationSource(dataset, subset.frames, start.voxels, config.augment, config.seed, config.limits)
+    source = SegmentationSource(dataset, trained.frames, start.voxels, config.augment, config.seed, config.limits)
+    meta = describe(config, start, subset, index.facts) | {"selection": selection_of(config, heldout)}
+    options = {"save": lambda path: save_weights(path / "model", model, meta)}
+    if heldout:
+        scores = partial(heldout_scores, model, dataset, heldout, start.voxels, index.facts.classes, resources)
+        options["validation"] = Validation(scores, config.selection.every, MIOU)
     train = train_probe if config.probe else train_all
-    result = train(model, source, config, out, resources)
-    save_weights(out / "model", model, describe(config, start, subset, index.facts))
+    result = train(model, source, config, out, resources, options)
+    if resources.rank > 0:
+        return {}
+    chosen = {"chosen_step": result.chosen_step, "chosen_epoch": result.chosen_epoch}
+    save_weights(out / "model", model, meta | {"selection": meta["selection"] | chosen})
     predictions = Predictions.create(
         out / "predictions", eval_set(dataset_config(index.dataset)), index.facts.classes, config.init == "pretrained"
     )
     predict(model, dataset, frames, start.voxels, predictions, resources)
     finish(out)
-    return _summary(result, subset, frames, start)
+    return _summary(result, subset, frames, start) | {"selection": meta["selection"]}
 
 
 def estimate(config: Config, scale: Scale) -> Cost:
@@ -224,9 +246,16 @@ def _check_meta(meta: dict[str, Any], config: Config, where: Path) -> None:
 
 
 def train_all(
-    model: SegmentationModel, source: SegmentationSource, config: Config, out: Path, resources: Resources
+    model: SegmentationModel,
+    source: SegmentationSource,
+    config: Config,
+    out: Path,
+    resources: Resources,
+    options: dict[str, Any],
 ) -> FitResult:
-    """Trains backbone and head."""
+    """Trains backbone and head; ``options`` are further arguments of ``fit``."""
+    if resources.checkpoint_activations:
+        recompute_activations(model.backbone)
 
     def loss(batch: SegmentationBatch) -> Objective:
         voxels = voxelise(batch.scans)
@@ -234,17 +263,29 @@ def train_all(
         objective = segmentation_loss(rows, labels, config.task)
         return objective._replace(numbers=objective.numbers | dropped_points(voxels.dropped))
 
-    groups = [
-        ParamGroup("backbone", tuple(model.backbone.parameters())),
-        ParamGroup("head", tuple(model.head.parameters()), config.head_lr_multiplier),
-    ]
-    return fit(model, loss, source, config.fit, out, resources, config.seed, "finetune", groups=groups)
+    groups = param_groups(model, config)
+    return fit(model, loss, source, config.fit, out, resources, config.seed, "finetune", groups=groups, **options)
+
+
+def param_groups(model: SegmentationModel, config: Config) -> list[ParamGroup]:
+    """Backbone, by stages where rates grow with depth, and head."""
+    head = ParamGroup("head", tuple(model.head.parameters()), config.head_lr_multiplier)
+    if config.layer_decay == 1:
+        return [ParamGroup("backbone", tuple(model.backbone.parameters())), head]
+    return [*decayed_groups(model.backbone.stages(), config.layer_decay), head]
 
 
 def train_probe(
-    model: SegmentationModel, source: SegmentationSource, config: Config, out: Path, resources: Resources
+    model: SegmentationModel,
+    source: SegmentationSource,
+    config: Config,
+    out: Path,
+    resources: Resources,
+    options: dict[str, Any],
 ) -> FitResult:
     """Trains the head alone; the backbone's tensors, BatchNorm statistics included, stay as they are."""
+    if config.layer_decay != 1:
+        raise ConfigError("layer_decay is for a backbone that is trained", where="probe", remedy="set it to 1")
     backbone = model.backbone.to(resources.device)
     features = FrozenFeatures(source, backbone, resources.device, config.fit.precision, config.task.teach)
 
@@ -254,7 +295,7 @@ def train_probe(
 
     # Frozen features are made where batches are loaded: inline, so that the backbone has all threads.
     inline = replace(resources, workers=0)
-    return fit(model.head, loss, features, config.fit, out, inline, config.seed, "probe")
+    return fit(model.head, loss, features, config.fit, out, inline, config.seed, "probe", **options)
 
 
 def predict(
@@ -310,6 +351,14 @@ def describe(config: Config, start: Start, subset: Subset, facts: DatasetFacts) 
         "intensity_max": facts.intensity_max,
         "training": training,
     }
+
+
+def selection_of(config: Config, heldout: tuple[Frame, ...]) -> dict[str, Any]:
+    """What ``model.json`` says about how the weights were chosen."""
+    if not heldout:
+        return {"rule": config.selection.rule}
+    scenes = {"heldout_scenes": len({frame.scene for frame in heldout}), "heldout_hash": scenes_hash(heldout)}
+    return config.selection.model_dump(mode="json") | scenes | {"heldout_frames": len(heldout)}
 
 
 def _summary(result: FitResult, subset: Subset, frames: tuple[Frame, ...], start: Start) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """finetune: probe and full training, what a checkpoint must be, resume, and what is written."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -17,6 +19,8 @@ from lima_core.models import build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.stores.predictions import Predictions
 from lima_core.training.checkpoint import read_meta, read_weights, save_weights
+from lima_core.training.choice import SelectionConfig
+from lima_core.training.config import KeepConfig
 from lima_core.training.loop import FitConfig
 from lima_core.training.optim import AdamWConfig
 from lima_core.types import Resources
@@ -169,3 +173,38 @@ def test_random_start_is_a_function_of_the_seed(inputs: Inputs, tmp_path: Path) 
         finetune.run(changed(RANDOM, seed=seed), inputs, tmp_path / name, Resources())
     weights = {name: files(tmp_path / name)["model/weights.safetensors"] for name in "abc"}
     assert weights["a"] == weights["b"] != weights["c"]
+
+
+def test_the_best_epoch_is_chosen_on_training_scenes_that_are_held_out(inputs: Inputs, tmp_path: Path) -> None:
+    selection = SelectionConfig(rule="best", heldout=0.5, every=2)
+    fit = FitConfig(epochs=6, batch_size=3, optimiser=AdamWConfig(lr=0.03), checkpoints=KeepConfig(every_epochs=3))
+    config = changed(RANDOM, probe=False, fit=fit, selection=selection, layer_decay=0.9)
+    summary = finetune.run(config, inputs, tmp_path, Resources())
+    said = read_meta(tmp_path / "model")["selection"]
+    assert summary["selection"] | {"chosen_step": said["chosen_step"], "chosen_epoch": said["chosen_epoch"]} == said
+    assert said["rule"] == "best" and said["heldout_scenes"] == 1 and said["heldout_frames"] == 3
+    assert len(said["heldout_hash"]) == 16 and summary["num_samples"] == 3
+    curve = pq.read_table(tmp_path / "curve.parquet", columns=["step", "heldout_miou"]).to_pydict()
+    looked = {step: miou for step, miou in zip(*curve.values(), strict=True) if not math.isnan(miou)}
+    assert list(looked) == [2, 4, 6]
+    assert said["chosen_step"] == said["chosen_epoch"] == max(looked, key=lambda step: looked[step])
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-0000003", "step-0000006"]
+    kept = read_weights(tmp_path / "checkpoints" / "step-0000006" / "model")
+    assert torch.equal(kept["head.0.weight"], read_weights(tmp_path / "model")["head.0.weight"]) == (
+        said["chosen_step"] == 6
+    )
+
+
+def test_a_probe_can_choose_its_epoch_too(inputs: Inputs, tmp_path: Path) -> None:
+    config = changed(RANDOM, selection=SelectionConfig(rule="best"))
+    finetune.run(config, inputs, tmp_path, Resources())
+    assert read_meta(tmp_path / "model")["selection"]["chosen_step"] <= 4
+    with pytest.raises(ConfigError, match="layer_decay is for a backbone that is trained"):
+        finetune.run(changed(RANDOM, layer_decay=0.9), inputs, tmp_path / "decay", Resources())
+
+
+def test_computing_activations_twice_changes_no_bit(inputs: Inputs, tmp_path: Path) -> None:
+    config = changed(RANDOM, probe=False)
+    for name, resources in (("kept", Resources()), ("twice", Resources(checkpoint_activations=True))):
+        finetune.run(config, inputs, tmp_path / name, resources)
+    assert files(tmp_path / "twice") == files(tmp_path / "kept")
