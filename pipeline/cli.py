@@ -34,7 +34,7 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="An ex
 Work = Annotated[Path, typer.Option(help="Folder of all artifacts.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Sets a config field; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")]
-Engine = Annotated[str, typer.Option(help="Sparse engine: auto, native, ...")]
+Engine = Annotated[str, typer.Option(help="Sparse engine: auto, native, spconv, torchsparse.")]
 Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes over scenes and loader threads; 0 works in this process. Default: the cores."),
@@ -283,7 +283,7 @@ def _build(targets: "Sequence[Node]", work: Path, device: str, engine: str, work
     if missing:
         print(f"upstream to build first: {', '.join(node.name for node in missing)}", flush=True)
     try:
-        run(targets, work, resources(device, engine, workers), wait=wait, say=_say)
+        run(targets, work, resources(device, engine, workers, _say), wait=wait, say=_say)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
@@ -302,7 +302,7 @@ def _ablate(
     from pipeline.ablation_text import Progress, result_text
     from pipeline.hardware import default_jobs, resources
 
-    whole = resources(*wanted)
+    whole = resources(*wanted, _say)
     jobs = jobs or default_jobs(whole.device, [cost.memory_bytes for cost in costs if cost and cost.memory_bytes])
     _say(f"{jobs} artifact{'s' * (jobs != 1)} at a time, {os.environ.get('OMP_NUM_THREADS')} threads each")
     progress = Progress(study, work, _say)

@@ -1,7 +1,7 @@
 """Which device and engine a run uses, resolved once, before any stage starts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psutil
 
@@ -25,8 +25,10 @@ def default_jobs(device: str, memory_bytes: Sequence[int]) -> int:
     return max(1, min(num_cores(), MAX_DEFAULT_WORKERS, fitting))
 
 
-def resources(device: str, engine: str, workers: int | None) -> Resources:
+def resources(device: str, engine: str, workers: int | None, say: Callable[[str], None] = lambda _: None) -> Resources:
     """Resources with device and engine resolved; ``workers`` None: one per core, at most ``MAX_DEFAULT_WORKERS``.
+
+    Tells ``say`` which engine ``auto`` took and why.
 
     Raises:
         ConfigError: an unknown device or engine, or one that is not there.
@@ -36,7 +38,11 @@ def resources(device: str, engine: str, workers: int | None) -> Resources:
     if workers is None:
         cores = num_cores()
         workers = min(cores, MAX_DEFAULT_WORKERS) if cores > 1 else 0
-    return Resources(device=resolve_device(device), engine=resolve_engine(engine), workers=workers)
+    resolved = resolve_device(device)
+    name, why = resolve_engine(engine, resolved)
+    if engine == "auto":
+        say(f"sparse engine {name} on {resolved}: {why}")
+    return Resources(device=resolved, engine=name, workers=workers)
 
 
 def resolve_device(name: str) -> str:

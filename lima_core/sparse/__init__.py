@@ -1,9 +1,9 @@
-"""Sparse convolution. An engine is one module; ENGINES lists them, the one that ``auto`` prefers first.
+"""Sparse convolution. An engine is one module; ENGINES lists them, the one that ``auto`` prefers on a GPU first.
 
 Voxels, kernel maps, layers and weights are the same for all engines (``tensor``, ``kernel_map``, ``convolution``,
 ``layers``); an engine only carries out the sum of products over the pairs of a kernel map. ``engine_native`` is plain
 PyTorch, runs everywhere and is the definition. To add an engine: one file with ``NAME``, ``missing`` and ``convolve``,
-and one entry here; the contract test then compares it with dense convolution.
+and one entry here; the contract test then compares it with dense convolution. docs/engines.md says what each one is.
 """
 
 from typing import Protocol
@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from lima_core.errors import ConfigError, did_you_mean
-from lima_core.sparse import engine_native
+from lima_core.sparse import engine_native, engine_spconv, engine_torchsparse
 from lima_core.sparse.kernel_map import KernelMap
 
 
@@ -20,8 +20,8 @@ class Engine(Protocol):
 
     NAME: str
 
-    def missing(self) -> str:
-        """Why the engine cannot run here and how to get it; empty when it can."""
+    def missing(self, device: str) -> str:
+        """Why the engine cannot train on a ``cpu`` or ``cuda`` device here, and how to get it; empty when it can."""
 
     def convolve(self, features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
         """Sum over pairs: ``out[target] += features[source] @ weight[offset]``; every voxel meets the centre itself.
@@ -37,25 +37,37 @@ class Engine(Protocol):
         """
 
 
-ENGINES: tuple[Engine, ...] = (engine_native,)
+ENGINES: tuple[Engine, ...] = (engine_spconv, engine_torchsparse, engine_native)
 
 
-def resolve_engine(name: str, engines: tuple[Engine, ...] = ENGINES) -> str:
-    """Name of an engine that runs here.
+def resolve_engine(name: str, device: str, engines: tuple[Engine, ...] = ENGINES) -> tuple[str, str]:
+    """Name of an engine that runs on a device, and why it was taken.
 
     Args:
-        name: an engine's name, or ``auto`` for the first of ``engines`` that runs here.
+        name: an engine's name, or ``auto``: on the CPU the native one, else the first of ``engines`` that runs there.
+        device: a torch device, resolved: ``cpu``, ``cuda``, ``cuda:1``.
         engines: the known engines.
 
     Raises:
-        ConfigError: an unknown name, or an engine that is not installed or cannot run on this machine.
+        ConfigError: an unknown name, or an engine that is not installed or cannot run on this device.
     """
+    kind = device.partition(":")[0]
     if name == "auto":
-        return next(engine.NAME for engine in engines if not engine.missing())
+        return _fastest(engines) if kind != "cpu" else (engine_native.NAME, "always taken on the CPU")
     engine = find_engine(name, engines)
-    if reason := engine.missing():
+    if reason := engine.missing(kind):
         raise ConfigError(f"sparse engine {name!r} cannot run here: {reason}", remedy="or use engine 'auto'")
-    return name
+    return name, "as asked"
+
+
+def _fastest(engines: tuple[Engine, ...]) -> tuple[str, str]:
+    absent = []
+    for engine in engines:
+        reason = engine.missing("cuda")
+        if not reason:
+            return engine.NAME, "; ".join(["the fastest one here", *absent])
+        absent.append(f"not {engine.NAME}, {reason}")
+    raise AssertionError("the native engine runs everywhere")
 
 
 def find_engine(name: str, engines: tuple[Engine, ...] = ENGINES) -> Engine:

@@ -1,4 +1,7 @@
-"""Contract of every sparse engine: dense convolution is the oracle, forward and backward."""
+"""Contract of every sparse engine: dense convolution is the oracle, forward and backward.
+
+On the CPU spconv takes part where it is installed, though it is no engine there: on one thread it is right.
+"""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -9,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lima_core.errors import ConfigError
-from lima_core.sparse import ENGINES, Engine, resolve_engine
+from lima_core.sparse import ENGINES, Engine, engine_native, engine_spconv, resolve_engine
 from lima_core.sparse.convolution import strided, submanifold, transposed
+from lima_core.sparse.kernel_map import ConvShape, KernelMap
 from lima_core.sparse.layers import HALVING
 from lima_core.sparse.tensor import SparseTensor
 
@@ -22,9 +26,39 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}
 
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.NAME)
 def engine(request: pytest.FixtureRequest) -> Engine:
-    if reason := request.param.missing():
+    if request.param is engine_spconv:
+        pytest.importorskip("spconv", reason="package spconv is not installed")
+    elif reason := request.param.missing("cpu"):
         pytest.skip(reason)
     return request.param
+
+
+@pytest.fixture(params=ENGINES, ids=lambda engine: engine.NAME)
+def cuda_engine(request: pytest.FixtureRequest) -> Engine:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    if reason := request.param.missing("cuda"):
+        pytest.skip(reason)
+    return request.param
+
+
+def finest(engine: Engine, device: str = "cpu") -> torch.dtype:
+    """float64, or float32 where the engine refuses that."""
+    nothing = torch.zeros(0, dtype=torch.int64, device=device)
+    itself = KernelMap(nothing, nothing, (0,), num_source=1, num_target=1, centre=0)
+    try:
+        engine.convolve(
+            torch.ones(1, 4, dtype=torch.float64, device=device), torch.ones(1, 4, 4, device=device), itself
+        )
+    except ConfigError as error:
+        assert "float64" in str(error)
+        return torch.float32
+    return torch.float64
+
+
+def skip_if_too_fine(engine: Engine, dtype: torch.dtype) -> None:
+    if dtype == torch.float64 and finest(engine) != dtype:
+        pytest.skip(f"{engine.NAME} has no float64")
 
 
 def cloud(num: int, seed: int = 0) -> Tensor:
@@ -74,13 +108,13 @@ def check_against_dense(
         out.backward(normal(*out.shape, dtype=out.dtype, seed=9))
         results.append((out.detach(), leaves[0].grad, leaves[1].grad))
     for ours, theirs in zip(*results, strict=True):
-        assert ours.dtype == theirs.dtype
-        assert float((ours - theirs).abs().max()) <= TOLERANCE[features.dtype] * max(1.0, float(theirs.abs().max()))
+        check_close(ours, theirs)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_submanifold_is_dense_convolution_read_at_the_voxels(engine: Engine, kernel: int, dtype: torch.dtype) -> None:
+    skip_if_too_fine(engine, dtype)
     coords = cloud(300)
     check_against_dense(
         lambda f, w: submanifold(SparseTensor(f, coords), w, (kernel,) * 3, engine.NAME).features,
@@ -94,6 +128,7 @@ def test_submanifold_is_dense_convolution_read_at_the_voxels(engine: Engine, ker
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_down_is_dense_convolution_with_stride_2(engine: Engine, dtype: torch.dtype) -> None:
+    skip_if_too_fine(engine, dtype)
     coords = cloud(300)
     check_against_dense(
         lambda f, w: strided(SparseTensor(f, coords), w, HALVING, engine.NAME).features,
@@ -114,6 +149,7 @@ def coarse_of(coords: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_up_is_dense_transposed_convolution_read_at_the_fine_voxels(engine: Engine, dtype: torch.dtype) -> None:
+    skip_if_too_fine(engine, dtype)
     coords = cloud(300)
     coarse = coarse_of(coords)
 
@@ -148,8 +184,9 @@ def net_weights(dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 
 def test_a_small_u_net_is_its_dense_masked_equivalent(engine: Engine) -> None:
+    dtype = finest(engine)
     coords = cloud(300)
-    coarse, weights, features = coarse_of(coords), net_weights(), normal(len(coords), 3)
+    coarse, weights, features = coarse_of(coords), net_weights(dtype), normal(len(coords), 3, dtype=dtype)
     dense_weights = [as_dense_weight(w, 2 if len(w) == 8 else 3) for w in weights]
 
     def masked(dense: Tensor, rows: Tensor, half: int) -> Tensor:
@@ -160,10 +197,16 @@ def test_a_small_u_net_is_its_dense_masked_equivalent(engine: Engine) -> None:
     below = masked(functional.conv3d(below, dense_weights[2], padding=1), coarse, 3).relu()
     back = masked(functional.conv_transpose3d(below, dense_weights[3].transpose(0, 1), stride=2), coords, 6)
     expected = at_voxels(functional.conv3d(torch.cat([back, fine], 1), dense_weights[4], padding=1), coords, 6)
-    torch.testing.assert_close(small_net(engine, SparseTensor(features, coords), weights), expected, rtol=0, atol=1e-10)
+    check_close(small_net(engine, SparseTensor(features, coords), weights), expected)
+
+
+def check_close(ours: Tensor, theirs: Tensor) -> None:
+    assert ours.dtype == theirs.dtype
+    assert float((ours - theirs).abs().max()) <= TOLERANCE[ours.dtype] * max(1.0, float(theirs.abs().max()))
 
 
 def test_gradients_of_a_small_u_net(engine: Engine) -> None:
+    skip_if_too_fine(engine, torch.float64)
     coords = cloud(12)
     features = normal(len(coords), 3).requires_grad_()
     weights = [weight.requires_grad_() for weight in net_weights()]
@@ -173,41 +216,46 @@ def test_gradients_of_a_small_u_net(engine: Engine) -> None:
 
 
 def test_rows_may_come_in_any_order(engine: Engine) -> None:
-    coords = cloud(200)
-    features, shuffle = normal(len(coords), 3), torch.randperm(len(coords), generator=torch.Generator().manual_seed(3))
-    straight = small_net(engine, SparseTensor(features, coords), net_weights())
-    shuffled = small_net(engine, SparseTensor(features[shuffle], coords[shuffle]), net_weights())
-    torch.testing.assert_close(shuffled, straight[shuffle], rtol=0, atol=1e-12)
+    coords, dtype = cloud(200), finest(engine)
+    shuffle = torch.randperm(len(coords), generator=torch.Generator().manual_seed(3))
+    features, weights = normal(len(coords), 3, dtype=dtype), net_weights(dtype)
+    straight = small_net(engine, SparseTensor(features, coords), weights)
+    shuffled = small_net(engine, SparseTensor(features[shuffle], coords[shuffle]), weights)
+    check_close(shuffled, straight[shuffle])
 
 
 def test_samples_of_a_batch_do_not_meet(engine: Engine) -> None:
-    coords = cloud(200)
-    features = normal(len(coords), 3)
-    together = small_net(engine, SparseTensor(features, coords), net_weights())
+    coords, dtype = cloud(200), finest(engine)
+    features, weights = normal(len(coords), 3, dtype=dtype), net_weights(dtype)
+    together = small_net(engine, SparseTensor(features, coords), weights)
     for sample in (0, 1):
         rows = coords[:, 0] == sample
-        alone = small_net(engine, SparseTensor(features[rows], coords[rows]), net_weights())
-        torch.testing.assert_close(together[rows], alone, rtol=0, atol=1e-12)
+        alone = small_net(engine, SparseTensor(features[rows], coords[rows]), weights)
+        check_close(together[rows], alone)
 
 
 def test_even_shifts_of_the_whole_scan_change_nothing(engine: Engine) -> None:
-    coords = cloud(200)
+    coords, dtype = cloud(200), finest(engine)
     shift = torch.tensor([0, 1000, -2000, 400], dtype=torch.int32)
-    results = [small_net(engine, SparseTensor(normal(len(c), 3), c), net_weights()) for c in (coords, coords + shift)]
+    features, weights = normal(len(coords), 3, dtype=dtype), net_weights(dtype)
+    results = [small_net(engine, SparseTensor(features, c), weights) for c in (coords, coords + shift)]
     assert torch.equal(*results)
 
 
 @pytest.mark.parametrize("num", [0, 1])
 def test_no_voxel_and_one_voxel(engine: Engine, num: int) -> None:
     coords = torch.tensor([[0, -3, 4, -1]], dtype=torch.int32)[:num]
-    features, weights = normal(num, 3).requires_grad_(), [w.requires_grad_() for w in net_weights()]
+    dtype = finest(engine)
+    features, weights = normal(num, 3, dtype=dtype).requires_grad_(), [w.requires_grad_() for w in net_weights(dtype)]
     out = small_net(engine, SparseTensor(features, coords), weights)
     out.sum().backward()
+    out = out.detach()
     assert out.shape == (num, 2) and features.grad.shape == (num, 3)
     if num == 1:  # only the centre weights, and the one fine-to-coarse weight of parity (1, 0, 1), ever act
+        features, weights = features.detach(), [weight.detach() for weight in weights]
         hidden = (features @ weights[0][13]).relu()
         back = ((hidden @ weights[1][5]) @ weights[2][13]).relu() @ weights[3][5]
-        torch.testing.assert_close(out, torch.cat([back, hidden], 1) @ weights[4][13])
+        check_close(out, torch.cat([back, hidden], 1) @ weights[4][13])
 
 
 def test_same_input_gives_the_same_bits(engine: Engine) -> None:
@@ -245,15 +293,65 @@ def test_autocast_bf16_is_close_and_gradients_stay_float32(engine: Engine) -> No
     check_autocast(engine, "cpu")
 
 
+def some_maps(device: str = "cpu") -> dict[str, KernelMap]:
+    """Every kind of map, among them one that takes as many voxels to as many, but not each to itself."""
+    coords = cloud(300).to(device)
+    coords[:, 1:] += 6
+    seam = SparseTensor(torch.zeros(len(coords), 0, device=device), coords, wrap=(0, 12, 0))
+    pair = torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.int32, device=device)
+    odd = SparseTensor(torch.zeros(2, 0, device=device), pair).coarser(ConvShape((3, 1, 1), (2, 1, 1)))[1]
+    assert odd.num_source == odd.num_target and odd.counts[1] == 1
+    overlapping = seam.coarser(ConvShape(THREE, (2, 2, 1), (1, 1, 1)))[1]
+    return {
+        "27 offsets": seam.neighbours(THREE),
+        "125 offsets": seam.neighbours((5, 5, 5)),
+        "halving": seam.coarser(HALVING)[1],
+        "doubling": seam.coarser(HALVING)[1].inverse(),
+        "overlapping": overlapping,
+        "overlapping, back": overlapping.inverse(),
+        "two to two": odd,
+    }
+
+
+def check_against_native(engine: Engine, pairs: KernelMap, channels: tuple[int, int], device: str = "cpu") -> None:
+    dtype = finest(engine, device)
+    features = normal(pairs.num_source, channels[0], dtype=dtype).to(device)
+    weight = normal(len(pairs.counts), *channels, dtype=dtype, seed=1).to(device)
+    check_against_dense(
+        lambda f, w: engine.convolve(f, w, pairs), lambda f, w: engine_native.convolve(f, w, pairs), features, weight
+    )
+
+
+@pytest.mark.parametrize("kind", some_maps())
+def test_every_kind_of_map_is_convolved_as_natively(engine: Engine, kind: str) -> None:
+    check_against_native(engine, some_maps()[kind], (4, 5))
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_agrees_with_cpu_and_autocast_works_there(engine: Engine) -> None:
-    check_autocast(engine, "cuda")
-    coords, weights = cloud(300), net_weights()
-    features = normal(len(coords), 3)
-    here = small_net(engine, SparseTensor(features, coords), weights)
-    there = small_net(engine, SparseTensor(features, coords).to("cuda"), [weight.cuda() for weight in weights])
-    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-10)
+@pytest.mark.parametrize("channels", [(4, 5), (4, 32), (16, 16), (32, 64), (96, 48)])
+def test_every_kind_of_map_is_convolved_as_natively_on_cuda(cuda_engine: Engine, channels: tuple[int, int]) -> None:
+    for pairs in some_maps("cuda").values():
+        check_against_native(cuda_engine, pairs, channels, "cuda")
+
+
+@pytest.mark.gpu
+def test_cuda_agrees_with_cpu_and_autocast_works_there(cuda_engine: Engine) -> None:
+    check_autocast(cuda_engine, "cuda")
+    coords, dtype = cloud(300), finest(cuda_engine, "cuda")
+    features, weights = normal(len(coords), 3, dtype=dtype), net_weights(dtype)
+    here = small_net(engine_native, SparseTensor(features, coords), weights)
+    there = small_net(cuda_engine, SparseTensor(features, coords).to("cuda"), [weight.to("cuda") for weight in weights])
+    check_close(there.cpu(), here)
+
+
+def test_spconv_on_the_cpu_is_refused_with_two_threads() -> None:
+    pytest.importorskip("spconv", reason="package spconv is not installed")
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ConfigError, match=r"data race.*call torch\.set_num_threads\(1\)"):
+            engine_spconv.convolve(torch.ones(1, 4), torch.ones(1, 4, 4), some_maps()["halving"])
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_up_needs_the_way_down(engine: Engine) -> None:
@@ -262,15 +360,27 @@ def test_up_needs_the_way_down(engine: Engine) -> None:
         transposed(SparseTensor(normal(len(coords), 3), coords), normal(8, 3, 3), HALVING, engine.NAME)
 
 
-def test_engines_resolve_by_name_and_auto_runs_here() -> None:
-    assert resolve_engine("native") == "native"
-    assert resolve_engine("auto") in [engine.NAME for engine in ENGINES if not engine.missing()]
-    with pytest.raises(ConfigError, match="did you mean 'native'"):
-        resolve_engine("nativ")
+def test_on_the_cpu_auto_is_the_native_engine() -> None:
+    assert resolve_engine("auto", "cpu") == ("native", "always taken on the CPU")
+    assert resolve_engine("native", "cpu")[0] == "native"
 
 
-def test_an_engine_that_cannot_run_is_refused_with_its_remedy_and_skipped_by_auto() -> None:
-    absent = SimpleNamespace(NAME="absent", missing=lambda: "package absent is not installed")
-    assert resolve_engine("auto", (absent, *ENGINES)) == resolve_engine("auto")
+def test_on_a_gpu_auto_is_the_first_that_runs_there_and_says_why() -> None:
+    absent = SimpleNamespace(NAME="absent", missing=lambda device: f"absent has no {device}")
+    name, why = resolve_engine("auto", "cuda:1", (absent, engine_native))
+    assert (name, why) == ("native", "the fastest one here; not absent, absent has no cuda")
+    name, _ = resolve_engine("auto", "cuda")
+    assert name == next(engine.NAME for engine in ENGINES if not engine.missing("cuda"))
+
+
+def test_an_engine_that_cannot_run_is_refused_with_its_remedy() -> None:
+    absent = SimpleNamespace(NAME="absent", missing=lambda device: "package absent is not installed")
     with pytest.raises(ConfigError, match="package absent is not installed; or use engine 'auto'"):
-        resolve_engine("absent", (absent, *ENGINES))
+        resolve_engine("absent", "cpu", (absent, *ENGINES))
+    with pytest.raises(ConfigError, match=r"'spconv' cannot run here: .*data race.*native engine"):
+        resolve_engine("spconv", "cpu")
+
+
+def test_an_unknown_engine_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'native'"):
+        resolve_engine("nativ", "cpu")
