@@ -22,10 +22,15 @@ def plain_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def save_weights(path_dir: Path, module: nn.Module, meta: dict[str, Any]) -> None:
     """Writes all tensors of ``module`` and ``meta`` (JSON-able) as a whole folder, replacing an older one."""
+    save_tensors(path_dir, module.state_dict(), meta)
+
+
+def save_tensors(path_dir: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """As ``save_weights``, for tensors without a module."""
     remove(path_dir)
     with appears_whole(path_dir) as partial:
         partial.mkdir()
-        save_file(plain_tensors(module.state_dict()), partial / WEIGHTS)
+        save_file(plain_tensors(tensors), partial / WEIGHTS)
         text = json.dumps(meta, indent=1, sort_keys=True, allow_nan=False)
         (partial / META).write_text(text + "\n")
 

@@ -19,6 +19,7 @@ from lima_core.models.foreign.files import read_tensors
 from lima_core.models.foreign.kernels import Layout, from_lima, to_lima
 from lima_core.models.foreign.recognise import Found, infer_config, recognise
 from lima_core.models.minkunet import MinkUNet, MinkUNetConfig
+from lima_core.models.pretrained import require_finite
 
 NORM = ("weight", "bias", "running_mean", "running_var")
 COUNTER = "num_batches_tracked"
@@ -143,9 +144,7 @@ def _taken(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, where: P
     if tensor.shape != shape:
         what = f"{name} is {tuple(tensor.shape)}, not {tuple(shape)}"
         raise CheckpointError(what, where=where, remedy="it is of another architecture than its names say")
-    if not bool(tensor.isfinite().all()):
-        bad = int((~tensor.isfinite()).sum())
-        raise CheckpointError(f"{name} has {bad} values that are not finite", where=where, remedy="its training failed")
+    require_finite({name: tensor}, where)
     return tensor.float().contiguous()
 
 

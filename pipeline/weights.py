@@ -1,0 +1,102 @@
+"""``lima export`` and ``lima import``: weights out of the work folder, and those of other projects into a folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from lima_core.geometry.voxels import VoxelGridConfig
+from lima_core.models.folders import PARTS, Facts, export_folder, export_foreign, save_import
+from lima_core.models.foreign.exporting import find_dialect
+from lima_core.models.foreign.importing import import_file
+from lima_core.models.pretrained import file_sha256
+from lima_core.types import Config
+from pipeline import manifest
+from pipeline.config import override
+from pipeline.disk import told_in_one_line
+from pipeline.manifest import Manifest
+from pipeline.planning import artifacts
+
+
+class ImportConfig(Config):
+    """What the file does not say; every field may be set by ``--set``."""
+
+    voxels: VoxelGridConfig | None = None
+    """The cells it was trained with; null: those of its project's own config."""
+    method: str = "imported"
+    """How it was pretrained, as scores will name it."""
+    teacher: str = "not known"
+    prefix: str | None = None
+    """Where in the file the backbone is, if there are several."""
+    intensity_divisor: float = Field(default=1.0, gt=0)
+    """What it was trained to see intensities divided by: 255 for Pointcept on nuScenes."""
+
+
+def import_weights(file: Path, out: Path, assignments: Sequence[str]) -> list[str]:
+    """Reads a checkpoint of another project into the folder ``out``; lines that say what was found.
+
+    Raises:
+        CheckpointError: unreadable, or no network that can be had here.
+        ConfigError: a wrong assignment, or ``out`` is already there.
+        DataError: ``out`` cannot be written.
+    """
+    config = override(ImportConfig(), assignments)
+    imported = import_file(file, config.prefix, config.intensity_divisor)
+    voxels = config.voxels or imported.voxels
+    source = {"file": file.name, "sha256": file_sha256(file), "intensity_divisor": config.intensity_divisor}
+    with told_in_one_line(out):
+        save_import(imported, out, Facts(voxels, config.method, config.teacher, source))
+    assumed = "as set" if config.voxels else f"as in {imported.dialect}'s own config; set others with --set voxels..."
+    sizes = ", ".join(f"{key} {value}" for key, value in voxels.model_dump(mode="json").items())
+    return [*imported.report(), f"voxels: {sizes} ({assumed})", f"written: {out}"]
+
+
+def export_weights(source: Path, out: Path, form: str | None, intensity_divisor: float, work: Path) -> list[str]:
+    """Writes the model in ``source`` to the folder ``out``; lines that say what was written.
+
+    Raises:
+        CheckpointError: no model there.
+        ConfigError: an unknown format, one that cannot say this network, or ``out`` is already there.
+        DataError: ``out`` cannot be written.
+    """
+    extra = provenance(source, work)
+    told = (
+        [f"scores of {len(extra.get('scores', []))} evaluations, and where it comes from, are in its JSON"]
+        if extra
+        else []
+    )
+    with told_in_one_line(out):
+        if form is None:
+            export_folder(source, out, extra)
+            return [*told, f"written: {out}"]
+        dialect = find_dialect(form)
+        head = export_foreign(source, out, dialect, intensity_divisor, extra)
+    return [*told, f"head: {head}", f"written: {out / (dialect.name + '.safetensors')}"]
+
+
+def is_model(path: Path) -> bool:
+    """Whether a folder holds weights of ours, artifact or not."""
+    return any((path / part / "model.json").is_file() for part in PARTS)
+
+
+def provenance(source: Path, work: Path) -> dict[str, Any]:
+    """Recipe, commit, versions and scores of an artifact; a folder that is none has said all it knows in its JSON."""
+    if not (source / manifest.FILE).is_file():
+        return {}
+    record = manifest.read(source)
+    kept = {"artifact": source.name, "fingerprint": record.fingerprint, "recipe": record.recipe}
+    kept |= {"created": record.created, "summary": record.summary, **record.provenance}
+    return {"provenance": kept, "scores": scores(record, work)}
+
+
+def scores(record: Manifest, work: Path) -> list[dict[str, Any]]:
+    """What an artifact's model scored, and what models that started from it did, as evaluations in ``work`` say."""
+    records = [found for _, found in artifacts(work)]
+    own = {record.fingerprint}
+    own |= {found.fingerprint for found in records if found.recipe["inputs"].get("checkpoint") in own}
+    return [
+        {"evaluation": found.name, "fingerprint": found.fingerprint, **found.summary}
+        for found in records
+        if found.recipe["stage"] == "evaluate" and found.recipe["inputs"].get("finetune") in own
+    ]
