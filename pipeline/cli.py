@@ -1,5 +1,6 @@
 """The command line.  Everything heavy is imported inside the commands, so that help and doctor answer at once."""
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -249,6 +250,71 @@ def import_command(
     print("\n".join(import_weights(file, out, overrides or [])))
 
 
+@app.command("bench")
+def bench_command(
+    subject: Annotated[
+        str, typer.Argument(help="engines, layers, step, loader, projection or bank; all: every one.")
+    ] = "engines",
+    quick: Annotated[bool, typer.Option("--quick", help="One size, three rounds.")] = False,
+    out: Annotated[Path | None, typer.Option(help="JSON file; of all subjects a folder.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    device: Device = "auto",
+    only: Annotated[list[str] | None, typer.Option(help="Contestants whose names begin so; may be repeated.")] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="Module with a further contestant; may be repeated.")] = None,
+    minutes: Annotated[float, typer.Option(help="Begin no case after so long.")] = math.inf,
+    commit: Annotated[str, typer.Option(help="Commit of the code, where it is no git checkout.")] = "",
+    tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
+) -> None:
+    """Measure this machine: contestants in turn, medians, ratios, and the machine's own rates beside them."""
+    _set_threads()
+    from pipeline import bench
+    from pipeline.bench import text
+    from pipeline.bench.harness import Options
+    from pipeline.bench.record import run
+    from pipeline.hardware import resolve_device
+
+    size = "tiny" if tiny else "quick" if quick else "full"
+    options = Options(resolve_device(device), size, tuple(only or ()), tuple(peer or ()), 60 * minutes)
+    subjects = bench.SUBJECTS if subject == "all" else (subject,)
+    modules = [bench.subject_module(name) for name in subjects]
+    for name, module in zip(subjects, modules, strict=True):
+        file = out / f"{name}.json" if out and subject == "all" else out
+        record = run(name, module, options, file, _say_aside, commit)
+        print((text.as_markdown if markdown else text.as_text)(record), end="\n\n", flush=True)
+
+
+@app.command("export")
+def export_command(
+    artifact: Annotated[str, typer.Argument(help="Of distill or finetune: a path, a folder's name or its beginning.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="slidr, superflow, mmdet3d, mmdet3d-spconv, mmdet3d-minkowski or pointcept."),
+    ] = None,
+    intensity_divisor: Annotated[float, typer.Option(help="What that project divides intensities by.")] = 1.0,
+    work: Work = Path("work"),
+) -> None:
+    """Write weights with all that is known about them to a folder, or in another project's names and layout."""
+    _set_threads()
+    from pipeline.weights import export_weights, is_model
+
+    source = Path(artifact) if is_model(Path(artifact)) else _find_artifact(artifact, work)
+    print("\n".join(export_weights(source, out, form, intensity_divisor, work)))
+
+
+@app.command("import")
+def import_command(
+    file: Annotated[Path, typer.Argument(help="A .pth, .pt, .ckpt or .safetensors file.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    overrides: Set = None,
+) -> None:
+    """Read a MinkUNet of SLidR, SuperFlow, LiMoE, mmdetection3d or Pointcept: docs/weights.md."""
+    _set_threads()
+    from pipeline.weights import import_weights
+
+    print("\n".join(import_weights(file, out, overrides or [])))
+
+
 @app.command("clean")
 def clean_command(
     config: ConfigArgument = None,
@@ -358,6 +424,10 @@ def _ablate(
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _say_aside(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _print_scores(nodes: "Sequence[Node]", work: Path) -> None:

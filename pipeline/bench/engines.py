@@ -37,8 +37,8 @@ class Peer(Protocol):
     PRECISIONS: tuple[str, ...]
     """Of ``fp32``, ``tf32``, ``bf16``."""
 
-    def missing(self) -> str:
-        """Why it cannot run here; empty when it can."""
+    def missing(self, device: str) -> str:
+        """Why it cannot run on ``cpu`` or ``cuda`` here; empty when it can."""
 
     def training_pass(self, coords: Tensor, features: Tensor, config: MinkUNetConfig) -> Callable[[], Tensor]:
         """Work of one forward and backward pass, maps and all, on the tensors' device; it returns (V, C) features."""
@@ -65,8 +65,14 @@ def sizes(options: Options) -> list[tuple[str, int]]:
 
 def absent(options: Options) -> dict[str, str]:
     """Engines and peers that cannot run here, and why."""
+    kind = device_kind(options)
     peers = [import_module(name) for name in options.peers]
-    return {member.NAME: reason for member in (*ENGINES, *peers) if (reason := member.missing())}
+    return {member.NAME: reason for member in (*ENGINES, *peers) if (reason := member.missing(kind))}
+
+
+def device_kind(options: Options) -> str:
+    """``cpu`` or ``cuda``."""
+    return options.device.partition(":")[0]
 
 
 def _case(title: str, coords: Tensor, features: Tensor, config: MinkUNetConfig, options: Options) -> Case:
@@ -76,13 +82,13 @@ def _case(title: str, coords: Tensor, features: Tensor, config: MinkUNetConfig, 
         (engine.NAME, how, _engine(engine.NAME, how, config, coords, features))
         for how in precisions
         for engine in ENGINES
-        if not engine.missing()
+        if not engine.missing(device_kind(options))
     ]
     entries += [
         (peer.NAME, how, _peer(peer, how, config, coords, features))
         for peer in map(import_module, options.peers)
         for how in precisions
-        if how in peer.PRECISIONS and not peer.missing()
+        if how in peer.PRECISIONS and not peer.missing(device_kind(options))
     ]
     racing = [_contestant(*entry, flops) for entry in entries if options.wanted(f"{entry[0]} {entry[1]}")]
     facts = {"voxels": len(coords), "voxels_by_stride": voxels_by_stride(work), "gflop": flops / 1e9}
@@ -155,9 +161,9 @@ def deviations(outputs: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def said(record_cases: list[dict[str, Any]]) -> list[str]:
+def said(record_cases: list[dict[str, Any]], device: str) -> list[str]:
     """One line: which engine ``auto`` takes, and whether it was the fastest here at float32."""
-    chosen = resolve_engine("auto")
+    chosen, why = resolve_engine("auto", device)
     lines = []
     for case in record_cases:
         ms = {row["name"]: row["ms"]["median"] for row in case["rows"]}
@@ -167,4 +173,4 @@ def said(record_cases: list[dict[str, Any]]) -> list[str]:
         best = min(ours, key=ours.get)
         verdict = "the fastest" if best == chosen else f"{best} was {ours[chosen] / ours[best]:.2f} times as fast"
         lines.append(f"{case['title']}: {verdict}")
-    return [f"engine auto takes {chosen} here ({'; '.join(lines) or 'no other engine ran'})"]
+    return [f"engine auto takes {chosen} here, {why} ({'; '.join(lines) or 'no other engine ran'})"]

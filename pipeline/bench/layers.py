@@ -30,7 +30,7 @@ ELEMENT = {"fp32": 4, "tf32": 4, "bf16": 2}
 def cases(options: Options) -> Iterator[Case]:
     """A case per size and precision, by the engine that ``auto`` takes."""
     config = TINY if options.size == "tiny" else MinkUNetConfig()
-    engine = resolve_engine("auto")
+    engine, _ = resolve_engine("auto", options.device)
     for scan, batch in sizes(options):
         coords, features = (part.to(options.device) for part in street_batch(*SCANS[scan], batch))
         for precision in machine.precisions(options.device):
@@ -73,13 +73,12 @@ def _case(
 
 
 def build_maps(x: SparseTensor, depth: int) -> None:
-    """All kernel maps of a U-Net of that depth on ``x``, with the orders in which the native engine sums their rows."""
+    """All kernel maps of a U-Net of that depth on ``x``; what an engine derives from them is not among it."""
     for level in range(depth + 1):
-        x.neighbours((3, 3, 3)).by_target()
+        x.neighbours((3, 3, 3))
         if level < depth:
-            x, pairs = x.coarser(HALVING)
-            pairs.by_target()
-            x.finer()[1].by_target()
+            x, _ = x.coarser(HALVING)
+            x.finer()
 
 
 def _layer(layer: LayerWork, x: SparseTensor, engine: str, precision: str) -> Callable[[], Callable[[], object]]:

@@ -1,6 +1,7 @@
 """Samples a second of the pre-training loader, by number of threads, beside the training step that they feed."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from lima_core.loading.pretrain import PretrainSource
 from lima_core.models.minkunet import MinkUNetConfig
@@ -50,7 +51,7 @@ def reading(source: PretrainSource, batches: list[list[int]], workers: int) -> C
     return lambda: lambda: [len(batch.names) for batch in ahead(lambda rows: source.load(0, rows), batches, workers)]
 
 
-def said(record_cases: list[dict]) -> list[str]:
+def said(record_cases: list[dict[str, Any]], device: str) -> list[str]:
     """What a sample costs as a part of a step on one."""
     lines = []
     for case in record_cases:

@@ -45,7 +45,7 @@ def run(
         record["cases"].append(_case_record(case, module, options, deadline))
         record["load_average"].append(os.getloadavg()[0])
         if hasattr(module, "said"):
-            record["said"] = module.said(record["cases"])
+            record["said"] = module.said(record["cases"], options.device)
         if out:
             write_json(out, plain(record, name))
     return plain(record, name)

@@ -1,0 +1,55 @@
+"""Writes the tables of docs/benchmarks.md anew from the records in benchmarks/results.
+
+python -m benchmarks.page
+
+Between ``<!-- records: SUBJECT -->`` and ``<!-- end -->`` goes, for every hardware, its newest record of the subject.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.bench.record import SCHEMA
+from pipeline.bench.text import as_markdown
+
+ROOT = Path(__file__).parents[1]
+PAGE, RESULTS = ROOT / "docs" / "benchmarks.md", ROOT / "benchmarks" / "results"
+PLACE = re.compile(r"(<!-- records: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(page: str, files: Iterable[Path]) -> str:
+    """The page with the tables of the records among ``files``."""
+    newest = newest_records(files)
+    return PLACE.sub(lambda place: place[1] + _of_subject(newest, place[2]) + place[3], page)
+
+
+def newest_records(files: Iterable[Path]) -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:
+    """By subject and hardware, as the file's name has it: name and content of the newest."""
+    found: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
+    for path in files:
+        record = json.loads(path.read_text())
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            continue  # results of older scripts lie beside
+        key = (record["subject"], path.name.partition("_")[0])
+        if key not in found or record["date"] > found[key][1]["date"]:
+            found[key] = (path.name, record)
+    return found
+
+
+def _of_subject(newest: dict[tuple[str, str], tuple[str, dict[str, Any]]], subject: str) -> str:
+    of_subject = [newest[key] for key in sorted(newest) if key[0] == subject]
+    texts = [f"*`{name}`*: {as_markdown(record)}" for name, record in of_subject]
+    return "".join(f"\n{text}\n\n" for text in texts or ["Not measured yet."])
+
+
+def main() -> None:
+    """Rewrites the page."""
+    text = filled(PAGE.read_text(), sorted(RESULTS.glob("*.json")))
+    PAGE.write_text(text)
+    print(f"{PAGE.relative_to(ROOT)} is up to date")
+
+
+if __name__ == "__main__":
+    main()
