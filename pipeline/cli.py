@@ -283,38 +283,6 @@ def bench_command(
         print((text.as_markdown if markdown else text.as_text)(record), end="\n\n", flush=True)
 
 
-@app.command("export")
-def export_command(
-    artifact: Annotated[str, typer.Argument(help="Of distill or finetune: a path, a folder's name or its beginning.")],
-    out: Annotated[Path, typer.Argument(help="A new folder.")],
-    form: Annotated[
-        str | None,
-        typer.Option("--format", help="slidr, superflow, mmdet3d, mmdet3d-spconv, mmdet3d-minkowski or pointcept."),
-    ] = None,
-    intensity_divisor: Annotated[float, typer.Option(help="What that project divides intensities by.")] = 1.0,
-    work: Work = Path("work"),
-) -> None:
-    """Write weights with all that is known about them to a folder, or in another project's names and layout."""
-    _set_threads()
-    from pipeline.weights import export_weights, is_model
-
-    source = Path(artifact) if is_model(Path(artifact)) else _find_artifact(artifact, work)
-    print("\n".join(export_weights(source, out, form, intensity_divisor, work)))
-
-
-@app.command("import")
-def import_command(
-    file: Annotated[Path, typer.Argument(help="A .pth, .pt, .ckpt or .safetensors file.")],
-    out: Annotated[Path, typer.Argument(help="A new folder.")],
-    overrides: Set = None,
-) -> None:
-    """Read a MinkUNet of SLidR, SuperFlow, LiMoE, mmdetection3d or Pointcept: docs/weights.md."""
-    _set_threads()
-    from pipeline.weights import import_weights
-
-    print("\n".join(import_weights(file, out, overrides or [])))
-
-
 @app.command("clean")
 def clean_command(
     config: ConfigArgument = None,
