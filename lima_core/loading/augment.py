@@ -1,6 +1,11 @@
 """Augmentation of a scan as one 3x3 matrix: points keep number and order, so what is keyed by point stays valid.
 
-Defaults are those of SuperFlow's downstream configs (configs/_base_/datasets/nuscenes_seg.py).
+Defaults are those of SuperFlow's downstream configs (configs/_base_/datasets/nuscenes_seg.py). Where every angle is
+drawn, flips differ only in how often a scan is mirrored, so the peers' other ways to say it need no further fields:
+
+- SuperFlow's pre-training turns by 0 to 180 degrees: with both flips at 0.5 that is the default;
+- SLidR does not scale: ``scale: [1, 1]``;
+- ScaLR flips x or y, never both, in 2 of 3 scans: ``flip_x: 0.6667, flip_y: 0``, and ``scale: [0.9, 1.1]``.
 """
 
 from typing import Annotated

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from lima_core.errors import CheckpointError, StoreError
+from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.pretrain import PretrainBatch
 from lima_core.memory.cross_sequence import CrossSequenceConfig
 from lima_core.methods.lima import Lima, LimaConfig
@@ -87,3 +89,27 @@ def test_every_mechanism_changes_the_result_when_switched_off(built: Artifacts, 
 def test_a_longer_window_than_the_bank_is_refused(built: Artifacts, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="was built for 3 frames and cannot serve 4"):
         train(built, tmp_path / "out", frames=4)
+
+
+def test_bounds_are_kept_and_what_they_leave_out_is_in_the_curve(built: Artifacts, tmp_path: Path) -> None:
+    dropped = {}
+    for name, limits in (
+        ("none", None),
+        ("points", LimitsConfig(max_points=60)),
+        ("voxels", LimitsConfig(max_voxels=9)),
+    ):
+        out = tmp_path / name
+        out.mkdir()
+        config = distill.Config(
+            method=LimaConfig(cross_sequence=CrossSequenceConfig(regions="none")),
+            backbone=BACKBONE,
+            voxels=VOXELS,
+            fit=FitConfig(steps=2, batch_size=2),
+            limits=limits,
+        )
+        distill.run(config, distill.Inputs(built.raw, built.index, built.features, built.memory), out, Resources())
+        curve = pq.read_table(out / "curve.parquet").to_pydict()
+        dropped[name] = curve.get("dropped_points")
+    assert dropped["none"] is None
+    assert dropped["points"] == [2 * (200 - 60)] * 2  # scans of 200 points
+    assert all(0 < number < 400 for number in dropped["voxels"])

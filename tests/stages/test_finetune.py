@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from lima_core.errors import CheckpointError, ConfigError
-from lima_core.geometry.voxels import CartesianGrid
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid
+from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.subsets import SubsetConfig
 from lima_core.models import build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
@@ -91,6 +92,23 @@ def test_training_learns_what_is_easy(inputs: Inputs, tmp_path: Path) -> None:
     fit = FitConfig(steps=20, batch_size=3, optimiser=AdamWConfig(lr=0.03))
     result = finetune.run(changed(RANDOM, probe=False, fit=fit), inputs, tmp_path, Resources())
     assert result["last_loss"] < 0.6 * result["first_loss"]
+
+
+@pytest.mark.parametrize("probe", [True, False])
+def test_bounds_hold_in_training_and_never_in_prediction(inputs: Inputs, tmp_path: Path, probe: bool) -> None:
+    config = changed(RANDOM, probe=probe, limits=LimitsConfig(max_points=300, max_voxels=50))
+    finetune.run(config, inputs, tmp_path, Resources())
+    dropped = pq.read_table(tmp_path / "curve.parquet")["dropped_points"].to_pylist()
+    assert all(2 * 100 < number < 2 * 350 and number == int(number) for number in dropped)  # two scans of 400 points
+    assert Predictions.open(tmp_path / "predictions").read("sdscene-0103-0").shape == (400,)
+
+
+@pytest.mark.parametrize("seam", ["closed", "cut"])
+def test_a_cylindrical_grid_trains_and_predicts(inputs: Inputs, tmp_path: Path, seam: str) -> None:
+    grid = CylindricalGrid(size_m=0.5, size_deg=5.0, size_z_m=0.5, seam=seam)
+    finetune.run(changed(RANDOM, probe=False, voxels=grid), inputs, tmp_path, Resources())
+    assert read_meta(tmp_path / "model")["voxels"] == grid.model_dump(mode="json")
+    assert Predictions.open(tmp_path / "predictions").read("sdscene-0103-0").shape == (400,)
 
 
 def test_predictions_cover_every_point_of_the_validation_split(inputs: Inputs, tmp_path: Path) -> None:

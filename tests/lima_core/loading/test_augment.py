@@ -52,6 +52,34 @@ def test_range_of_what_is_drawn() -> None:
     assert np.histogram(angles, bins=8, range=(-180, 180))[0].min() > 200
 
 
+def mirrored_and_angle(matrices: np.ndarray) -> tuple[float, np.ndarray]:
+    """Share of mirrored matrices, and shares of their angles (after undoing a flip of x) in 12 bins."""
+    mirrored = np.linalg.det(matrices) < 0
+    first = np.where(mirrored[:, None], -matrices[:, :2, 0], matrices[:, :2, 0])
+    bins = np.histogram(np.rad2deg(np.arctan2(first[:, 1], first[:, 0])), bins=12, range=(-180, 180))[0]
+    return mirrored.mean(), bins / len(matrices)
+
+
+def turned(degrees: float, flips: tuple[float, float]) -> np.ndarray:
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.diag([*flips, 1.0])
+
+
+def test_recipes_of_the_peers_are_these_distributions() -> None:
+    rng, num = np.random.default_rng(0), 4000
+    either = [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0)]
+    superflow = [turned(rng.uniform(0, 180), tuple(rng.choice([-1.0, 1.0], 2))) for _ in range(num)]
+    scalr = [turned(rng.uniform(-180, 180), either[rng.integers(3)]) for _ in range(num)]
+    for theirs, ours in (
+        (superflow, AugmentConfig(scale=(1, 1))),
+        (scalr, AugmentConfig(flip_x=2 / 3, flip_y=0, scale=(1, 1))),
+    ):
+        drawn = [draw_matrix(rng, ours) for _ in range(num)]
+        (share, bins), (our_share, our_bins) = mirrored_and_angle(np.stack(theirs)), mirrored_and_angle(np.stack(drawn))
+        assert our_share == pytest.approx(share, abs=0.04)
+        np.testing.assert_allclose(our_bins, bins, atol=0.025)
+
+
 def test_only_rotation() -> None:
     config = AugmentConfig(rotation_deg=10, flip_x=0, flip_y=0, scale=(1, 1))
     for seed in range(50):
