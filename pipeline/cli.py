@@ -4,6 +4,8 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.ablation import Study
     from pipeline.node import Node
     from pipeline.planning import Step
+    from pipeline.ranks import Ranks
 
 DEMO = Path(__file__).parent / "demo.yaml"
 NO_CONFIG = "no config given: using the synthetic world (configs/demo.yaml)"
@@ -40,20 +43,35 @@ Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes over scenes and loader threads; 0 works in this process. Default: the cores."),
 ]
+Recompute = Annotated[
+    bool,
+    typer.Option("--checkpoint-activations", help="Training computes activations twice: less memory, the same bits."),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run that builds the same artifact.")]
 Seed = Annotated[int | None, typer.Option(help="Sets seeds to this one.")]
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Entry point: 0 done, 2 the user's error in one line, 130 interrupted, 1 a bug of ours with its traceback."""
+    from pipeline.ranks import Ranks, quiet_unless_first, refuse_alone
+
+    ranks = Ranks()
     try:
-        app(args=words)
+        ranks = _ranks()
+        refuse_alone(ranks, list(sys.argv[1:] if words is None else words))
+        with quiet_unless_first(ranks):
+            app(args=words)
     except UserError as error:
-        for line in str(error).splitlines():
-            print(f"lima: {line}", file=sys.stderr)
+        if ranks.fails_first():
+            for line in str(error).splitlines():
+                print(f"lima: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Exception:
+        if ranks.fails_first():
+            raise
+        sys.exit(1)
 
 
 @app.command("stage")
@@ -66,6 +84,7 @@ def stage_command(
     engine: Engine = "auto",
     workers: Workers = None,
     wait: Wait = False,
+    recompute: Recompute = False,
     seed: Seed = None,
     frames: Annotated[int | None, typer.Option(help="Window of the memory bank, key frames.")] = None,
     method: Annotated[str | None, typer.Option(help="Distillation method.")] = None,
@@ -84,7 +103,7 @@ def stage_command(
     flags = {"frames": frames, "method": method, "task": task, "ratio": ratio, "probe": probe or None, "init": init}
     nodes = _nodes(flow, config, [*assignments(name, seed=seed, **flags), *(overrides or [])])
     targets = _targets(nodes, name)
-    _build(targets, work, device, engine, workers, wait)
+    _build(targets, work, device, engine, workers, wait, recompute)
     _print_scores(targets, work)
 
 
@@ -97,6 +116,7 @@ def run_command(
     engine: Engine = "auto",
     workers: Workers = None,
     wait: Wait = False,
+    recompute: Recompute = False,
     seed: Seed = None,
 ) -> None:
     """Build everything of an experiment, up to the report."""
@@ -104,7 +124,7 @@ def run_command(
 
     _set_threads()
     nodes = _nodes(_flow(), config, [*assignments(None, seed=seed), *(overrides or [])])
-    _build(nodes, work, device, engine, workers, wait)
+    _build(nodes, work, device, engine, workers, wait, recompute)
     _print_scores(nodes, work)
     _print_report(nodes, work)
 
@@ -218,38 +238,6 @@ def doctor_command(work: Work = Path("work")) -> None:
         raise typer.Exit(2)
 
 
-@app.command("export")
-def export_command(
-    artifact: Annotated[str, typer.Argument(help="Of distill or finetune: a path, a folder's name or its beginning.")],
-    out: Annotated[Path, typer.Argument(help="A new folder.")],
-    form: Annotated[
-        str | None,
-        typer.Option("--format", help="slidr, superflow, mmdet3d, mmdet3d-spconv, mmdet3d-minkowski or pointcept."),
-    ] = None,
-    intensity_divisor: Annotated[float, typer.Option(help="What that project divides intensities by.")] = 1.0,
-    work: Work = Path("work"),
-) -> None:
-    """Write weights with all that is known about them to a folder, or in another project's names and layout."""
-    _set_threads()
-    from pipeline.weights import export_weights, is_model
-
-    source = Path(artifact) if is_model(Path(artifact)) else _find_artifact(artifact, work)
-    print("\n".join(export_weights(source, out, form, intensity_divisor, work)))
-
-
-@app.command("import")
-def import_command(
-    file: Annotated[Path, typer.Argument(help="A .pth, .pt, .ckpt or .safetensors file.")],
-    out: Annotated[Path, typer.Argument(help="A new folder.")],
-    overrides: Set = None,
-) -> None:
-    """Read a MinkUNet of SLidR, SuperFlow, LiMoE, mmdetection3d or Pointcept: docs/weights.md."""
-    _set_threads()
-    from pipeline.weights import import_weights
-
-    print("\n".join(import_weights(file, out, overrides or [])))
-
-
 @app.command("bench")
 def bench_command(
     subject: Annotated[
@@ -283,6 +271,38 @@ def bench_command(
         print((text.as_markdown if markdown else text.as_text)(record), end="\n\n", flush=True)
 
 
+@app.command("export")
+def export_command(
+    artifact: Annotated[str, typer.Argument(help="Of distill or finetune: a path, a folder's name or its beginning.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="slidr, superflow, mmdet3d, mmdet3d-spconv, mmdet3d-minkowski or pointcept."),
+    ] = None,
+    intensity_divisor: Annotated[float, typer.Option(help="What that project divides intensities by.")] = 1.0,
+    work: Work = Path("work"),
+) -> None:
+    """Write weights with all that is known about them to a folder, or in another project's names and layout."""
+    _set_threads()
+    from pipeline.weights import export_weights, is_model
+
+    source = Path(artifact) if is_model(Path(artifact)) else _find_artifact(artifact, work)
+    print("\n".join(export_weights(source, out, form, intensity_divisor, work)))
+
+
+@app.command("import")
+def import_command(
+    file: Annotated[Path, typer.Argument(help="A .pth, .pt, .ckpt or .safetensors file.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    overrides: Set = None,
+) -> None:
+    """Read a MinkUNet of SLidR, SuperFlow, LiMoE, mmdetection3d or Pointcept: docs/weights.md."""
+    _set_threads()
+    from pipeline.weights import import_weights
+
+    print("\n".join(import_weights(file, out, overrides or [])))
+
+
 @app.command("clean")
 def clean_command(
     config: ConfigArgument = None,
@@ -308,6 +328,14 @@ def clean_command(
         print(f"{disk.size(freed)} freed")
     else:
         print(f"{disk.size(sum(item.num_bytes for item in found))} in {len(found)} folders; --yes removes them")
+
+
+@cache
+def _ranks() -> "Ranks":
+    """Who this process is among those that torchrun started."""
+    from pipeline.ranks import join
+
+    return join(os.environ)
 
 
 def _flow() -> ModuleType:
@@ -338,20 +366,45 @@ def _targets(nodes: "Sequence[Node]", stage: str) -> "list[Node]":
     ] or chosen
 
 
-def _build(targets: "Sequence[Node]", work: Path, device: str, engine: str, workers: int | None, wait: bool) -> None:
-    from pipeline.disk import told_in_one_line
+def _build(
+    targets: "Sequence[Node]",
+    work: Path,
+    device: str,
+    engine: str,
+    workers: int | None,
+    wait: bool,
+    recompute: bool = False,
+) -> None:
+    """Builds the targets; of several processes the first does, and the others end here, when all is done."""
     from pipeline.hardware import resources
+    from pipeline.ranks import leave, shared
+    from pipeline.runner import follow, run
+
+    ranks = _ranks()
+    if ranks.leads:
+        _print_missing(targets, work)
+    try:
+        whole = shared(lambda device, workers: resources(device, engine, workers, _say), ranks, device, workers)
+        whole = replace(whole, checkpoint_activations=recompute)
+        if ranks.leads:
+            run(targets, work, whole, wait=wait, say=_say, announce=ranks.announce)
+        else:
+            follow(targets, work, whole, ranks.announced())
+        leave(ranks)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    if not ranks.leads:
+        raise typer.Exit
+
+
+def _print_missing(targets: "Sequence[Node]", work: Path) -> None:
+    from pipeline.disk import told_in_one_line
     from pipeline.planning import plan
-    from pipeline.runner import run
 
     with told_in_one_line(work):
         missing = [step.node for step in plan(targets, work) if step.state != "cached" and step.node not in targets]
     if missing:
         print(f"upstream to build first: {', '.join(node.name for node in missing)}", flush=True)
-    try:
-        run(targets, work, resources(device, engine, workers, _say), wait=wait, say=_say)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def _ablate(
@@ -437,7 +490,8 @@ def _find_artifact(text: str, work: Path) -> Path:
 
 def _set_threads(threads: int | None = None) -> None:
     """As many threads as cores, or ``threads``, set before torch and NumPy are loaded; what the user has set stays."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads or len(os.sched_getaffinity(0))))
+    cores = len(os.sched_getaffinity(0)) // _ranks().local_size
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads or max(1, cores)))
 
 
 if __name__ == "__main__":

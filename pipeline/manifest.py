@@ -119,7 +119,8 @@ def provenance(resources: Resources) -> dict[str, Any]:
     hardware = {"cpu": cpu_name(), "num_cores": os.cpu_count(), "gpu": gpu_name(resources.device)}
     hardware |= {"num_threads": num_threads()}
     software = {"python": platform.python_version(), "packages": versions}
-    return {**code, **software, **hardware, "resources": asdict(resources), "command": _command()}
+    used = {name: value for name, value in asdict(resources).items() if name != "rank"}
+    return {**code, **software, **hardware, "resources": used, "command": _command()}
 
 
 def package_version(name: str) -> str | None:

@@ -10,18 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lima_core.errors import StoreError
+from lima_core.errors import StoreError, UserError
 from lima_core.types import Resources
 from lima_core.whole import publish
 from pipeline import disk, lock, manifest
-from pipeline.node import Node, input_paths
+from pipeline.node import Node, input_paths, topological
 from pipeline.planning import Step, is_finished, plan
 
 Say = Callable[[str], None]
 
 
 def run(
-    targets: Iterable[Node], work: Path, resources: Resources, *, wait: bool = False, say: Say = print
+    targets: Iterable[Node],
+    work: Path,
+    resources: Resources,
+    *,
+    wait: bool = False,
+    say: Say = print,
+    announce: Say = lambda fingerprint: None,
 ) -> list[Path]:
     """Builds every target and what is missing upstream of it; returns the targets' folders.
 
@@ -31,6 +37,8 @@ def run(
         resources: device, engine and workers; they enter no recipe.
         wait: wait for another process that builds the same artifact instead of failing.
         say: receives one line per node and state: cached, started, resuming, finished, stopped.
+        announce: receives the fingerprint of an artifact that several processes train together (``follow``), where
+            ``resources`` tell of several.
 
     Raises:
         UserError: bad data or config, a full or unwritable disk, an artifact another process is building.
@@ -41,8 +49,21 @@ def run(
         work.mkdir(parents=True, exist_ok=True)
         steps = plan(targets, work)
         for number, step in enumerate(steps, start=1):
-            do(step, work, resources, wait, numbered(say, number, len(steps)))
+            do(step, work, resources, wait, numbered(say, number, len(steps)), announce)
     return [target.path(work) for target in targets]
+
+
+def follow(targets: Iterable[Node], work: Path, resources: Resources, announced: Iterable[str]) -> None:
+    """Takes part in every training that the first process announces; writes nothing.
+
+    Raises:
+        UserError: the first process builds another experiment, or whatever the training raises.
+    """
+    nodes = {node.fingerprint: node for node in topological(targets)}
+    for fingerprint in announced:
+        if (node := nodes.get(fingerprint)) is None:
+            raise UserError("the first process builds something else", remedy="start all processes with the same words")
+        node.stage.run(node.config, _inputs(node, work), node.partial_path(work), resources)
 
 
 def highlights(summary: dict[str, Any], most: int = 5) -> str:
@@ -53,7 +74,14 @@ def highlights(summary: dict[str, Any], most: int = 5) -> str:
     return " ".join(shown)
 
 
-def do(step: Step, work: Path, resources: Resources, wait: bool, say: Say) -> None:
+def do(
+    step: Step,
+    work: Path,
+    resources: Resources,
+    wait: bool,
+    say: Say,
+    announce: Say = lambda fingerprint: None,
+) -> None:
     """Builds the artifact of one step, whose inputs must be there; nothing when it is there itself."""
     node, path = step.node, step.node.path(work)
     if step.state == "cached":
@@ -63,10 +91,10 @@ def do(step: Step, work: Path, resources: Resources, wait: bool, say: Say) -> No
         if is_finished(node, work):
             say(f"cached    {path.name} (just built by another process)")
         else:
-            _build(node, step.reason, work, resources, say)
+            _build(node, step.reason, work, resources, say, announce)
 
 
-def _build(node: Node, reason: str, work: Path, resources: Resources, say: Say) -> None:
+def _build(node: Node, reason: str, work: Path, resources: Resources, say: Say, announce: Say) -> None:
     path, partial = node.path(work), node.partial_path(work)
     resumed = partial.exists()
     if resumed and _only_unpublished(partial, node):
@@ -76,6 +104,10 @@ def _build(node: Node, reason: str, work: Path, resources: Resources, say: Say) 
     partial.mkdir(exist_ok=True)
     say(f"{'resuming' if resumed else 'started '}  {path.name} ({reason})")
     started = time.monotonic()
+    if getattr(node.stage, "TRAINS", False):
+        announce(node.fingerprint)
+    else:
+        resources = dataclasses.replace(resources, world_size=1)  # the others wait for the next training
     with _told_when_stopped(partial, say):
         summary = node.stage.run(node.config, _inputs(node, work), partial, resources)
     seconds = round(time.monotonic() - started, 3)

@@ -5,7 +5,9 @@ before the optimiser's step, which all take alike. Who these processes are is to
 starts ``torch.distributed`` (``start``). Tensors on a GPU go through NCCL, those on the CPU through gloo.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -65,6 +67,18 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor
+
+    @contextmanager
+    def ends_together(self) -> Iterator[None]:
+        """Within, a process that is gone or silent is a UserError: torch tells of it in the words of its network."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not re.search(r"gloo|nccl|peer|timed? ?out", str(error), re.IGNORECASE):
+                raise
+            what = f"another process is gone or silent ({str(error).splitlines()[0]})"
+            remedy = "see what it said, and whether it was killed; what is finished is kept"
+            raise UserError(what, where=f"process {self.rank} of {self.size}", remedy=remedy) from error
 
     def barrier(self) -> None:
         """Returns when all have come here."""

@@ -120,14 +120,15 @@ def fit(
     ema = Ema(module, config.ema) if config.ema else None
     state = State(module, optimiser, ema, _identity(config, plan, optimiser))
     load_state(out, state)
-    world.same("the training to continue", f"step {state.done} of {_digest(module)}")
     stepper = Stepper(loss, optimiser, config, plan, resources.device, world)
     run = _Run(state, stepper, out, validation, save)
     log = StepLog(out, title, plan.steps, state.done) if world.leads else nullcontext()
-    with log as told:
-        _tell_trial(told, title, run, source, resources)
-        _all_steps(run, source, resources, told, checkpoint_every_s)
-    return _end(run)
+    with world.ends_together():
+        world.same("the training to continue", f"step {state.done} of {_digest(module)}")
+        with log as told:
+            _tell_trial(told, title, run, source, resources)
+            _all_steps(run, source, resources, told, checkpoint_every_s)
+        return _end(run)
 
 
 @dataclass

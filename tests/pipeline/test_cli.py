@@ -31,7 +31,7 @@ def toy_flow(toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     flow = SimpleNamespace(Experiment=Experiment, build=build, STAGES=("make-numbers", "add-numbers"))
     monkeypatch.setattr(cli, "_flow", lambda: flow)
     monkeypatch.setattr(cli, "DEMO", tmp_path / "demo.yaml")
-    monkeypatch.setattr(hardware, "resources", lambda device, engine, workers: Resources(workers=workers))
+    monkeypatch.setattr(hardware, "resources", lambda device, engine, workers, say: Resources(workers=workers))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (tmp_path / "demo.yaml").write_text("")
     monkeypatch.chdir(tmp_path)

@@ -77,7 +77,8 @@ def test_the_manifest_tells_recipe_summary_and_cost(tmp_path: Path, toys: Simple
     assert record.summary == {"sum": 6.0, "missing": None}
     assert record.inputs == {"numbers": toys.numbers().path(tmp_path).name}
     assert record.num_bytes == (path / "sum.json").stat().st_size
-    assert record.provenance["resources"] == {"device": "cpu", "engine": "native", "workers": 0}
+    used = {"device": "cpu", "engine": "native", "workers": 0, "world_size": 1, "checkpoint_activations": False}
+    assert record.provenance["resources"] == used
     assert not record.resumed
 
 

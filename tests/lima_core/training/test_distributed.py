@@ -73,9 +73,9 @@ def plain_norm(out: Path, resources: Resources) -> None:
 def all_cases(rank: int, size: int, root: Path) -> Found:
     two, one = partial(Resources, rank=rank, world_size=size), Resources()
     found = {
-        "plain": run(root / "plain", two(workers=2)),
+        "plain": run(root / "plain", two(workers=1)),
         "accumulated": run(root / "accumulated", two(), ACCUMULATED),
-        "continued": stopped_and_continued(root / "continued", two(), two(workers=1)),
+        "continued": stopped_and_continued(root / "continued", two(), two(workers=2)),
         "stopped": stopped_and_continued(root / "stopped", two(), None),
         "chosen": chosen(root / "chosen", two()),
         "own norms": run(root / "own norms", two(), UNSYNCHRONISED),
