@@ -119,8 +119,9 @@ def refuse(points_xyz: Tensor, grid: CartesianGrid | CylindricalGrid, where: str
 def _in_cells(xyz: Tensor, grid: CartesianGrid | CylindricalGrid) -> Tensor:
     """Coordinates in units of cells, (N, 3), not yet rounded.
 
-    A division is the same everywhere; an arc tangent differs in its last bit between a CPU's vector and scalar code and
-    a GPU. In float32 that moved one point in 10^5 to the next sector, in float64 it is one in 10^13.
+    A division is the same everywhere; an arc tangent differs in its last bit between vector and scalar code of a CPU,
+    so with a point's place in memory, and on a GPU. In float32 that moved 2 points in a million to the next sector; a
+    last bit of float64 is 5e8 times finer.
     """
     if isinstance(grid, CartesianGrid):
         return xyz / xyz.new_tensor(grid.size_m)
