@@ -42,7 +42,8 @@ def _paragraphs(record: dict[str, Any], draw: Callable[[Sequence[str], Sequence[
         failed = [f"{name}: {why}" for name, why in case["failed"].items()]
         lines += [f"{case['title']} ({facts})", draw(*cells(case["rows"])), *failed]
     absent = "; ".join(f"{name} ({why})" for name, why in record["absent"].items())
-    return [*lines, *([f"Not here: {absent}"] if absent else [])]
+    cut = record.get("cut_short", "")
+    return [*lines, *([f"Not here: {absent}"] if absent else []), *([cut] if cut else [])]
 
 
 def machine_line(record: dict[str, Any]) -> str:
