@@ -18,6 +18,7 @@ interpreter on the CPU. spconv 2.3.8 on CUDA is written against its source.
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -57,7 +58,7 @@ def provider() -> str:
     """The package that works on the GPU, the Triton one first; empty for none."""
     if _is_there(TRITON) and _is_there("triton"):
         return TRITON
-    if _is_there(CLASSIC) and not importlib.import_module("spconv.cppconstants").CPU_ONLY_BUILD:
+    if _is_there(CLASSIC) and not module("spconv.cppconstants").CPU_ONLY_BUILD:
         return CLASSIC
     return ""
 
@@ -201,13 +202,20 @@ def _as_krsc(weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _ops(package: str) -> ModuleType:
-    return importlib.import_module(f"{package}.pytorch.ops")
+    return module(f"{package}.pytorch.ops")
+
+
+def module(name: str) -> ModuleType:
+    """A module of either package, without the warnings that spconv's own dependencies give."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return importlib.import_module(name)
 
 
 @contextmanager
 def _settings(device: torch.device, package: str) -> Iterator[None]:
     """On the tensors' own GPU, without autocast, TF32 as torch has it; both packages read their flag at every call."""
-    constants = importlib.import_module(f"{package}.constants")
+    constants = module(f"{package}.constants")
     on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     tf32 = _set(constants, "SPCONV_ALLOW_TF32", torch.backends.cuda.matmul.allow_tf32)
     with on_device, torch.autocast(device.type, enabled=False), tf32:
