@@ -84,7 +84,8 @@ def _backward(
     grad_weight = torch.empty_like(weight) if plan.covers_all_offsets else torch.zeros_like(weight)
     for block in plan.blocks:
         gathered = _gather(grad, block.target, block, space, "gradients")
-        gathered[:, block.used :].zero_()  # rows that only fill up the block must not count
+        if block.used < block.rows:
+            gathered[:, block.used :].zero_()  # rows that only fill up the block must not count
         if needed[0]:
             _multiply(gathered, by_output[block.offsets], products, block)
         if needed[1]:
