@@ -119,8 +119,8 @@ def refuse(points_xyz: Tensor, grid: CartesianGrid | CylindricalGrid, where: str
 def _in_cells(xyz: Tensor, grid: CartesianGrid | CylindricalGrid) -> Tensor:
     """Coordinates in units of cells, (N, 3), not yet rounded.
 
-    A division is the same everywhere; an arc tangent differs in its last bit between vector and scalar code of a CPU,
-    so with a point's place in memory, and on a GPU. In float32 that moved 2 points in a million to the next sector; a
+    A division is the same everywhere. An arc tangent's last bit is not: a GPU, and on a CPU vector and scalar code, so
+    a point's place in memory, give different ones. In float32 that moved 2 points in a million to the next sector; the
     last bit of float64 is 5e8 times finer.
     """
     if isinstance(grid, CartesianGrid):
