@@ -96,7 +96,7 @@ def stage_command(
     """Build one stage, and whatever upstream of it is missing."""
     from pipeline.shorthands import assignments
 
-    _set_threads()
+    _prepare_process()
     flow = _flow()
     if name not in flow.STAGES:
         raise ConfigError(f"unknown stage {name!r}", where="lima stage", remedy=did_you_mean(name, flow.STAGES))
@@ -122,7 +122,7 @@ def run_command(
     """Build everything of an experiment, up to the report."""
     from pipeline.shorthands import assignments
 
-    _set_threads()
+    _prepare_process()
     nodes = _nodes(_flow(), config, [*assignments(None, seed=seed), *(overrides or [])])
     _build(nodes, work, device, engine, workers, wait, recompute)
     _print_scores(nodes, work)
@@ -140,7 +140,7 @@ def report_command(
     wait: Wait = False,
 ) -> None:
     """Build the report, and whatever upstream of it is missing."""
-    _set_threads()
+    _prepare_process()
     targets = _targets(_nodes(_flow(), config, overrides or []), "report")
     _build(targets, work, device, engine, workers, wait)
     _print_report(targets, work)
@@ -167,7 +167,7 @@ def ablate_command(
     from pipeline.disk import told_in_one_line
 
     # One thread a job: then the number of jobs changes no bit, and small networks are no slower.
-    _set_threads(None if jobs == 1 else 1)
+    _prepare_process(None if jobs == 1 else 1)
     from pipeline import ablation
     from pipeline.estimate import estimates, plan_text
     from pipeline.planning import plan
@@ -222,7 +222,7 @@ def viz_command(
     from pipeline.shorthands import flags
     from pipeline.viz import Wish, draw
 
-    _set_threads()
+    _prepare_process()
     wish = Wish(kind, frame, scene, out)
     print(draw(wish, _nodes(_flow(), config, overrides or []), work, flags(config, overrides or [], work), _say))
 
@@ -254,7 +254,7 @@ def bench_command(
     tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
 ) -> None:
     """Measure this machine: contestants in turn, medians, ratios, and the machine's own rates beside them."""
-    _set_threads()
+    _prepare_process()
     from pipeline import bench
     from pipeline.bench import text
     from pipeline.bench.harness import Options
@@ -283,7 +283,7 @@ def export_command(
     work: Work = Path("work"),
 ) -> None:
     """Write weights with all that is known about them to a folder, or in another project's names and layout."""
-    _set_threads()
+    _prepare_process()
     from pipeline.weights import export_weights, is_model
 
     source = Path(artifact) if is_model(Path(artifact)) else _find_artifact(artifact, work)
@@ -297,7 +297,7 @@ def import_command(
     overrides: Set = None,
 ) -> None:
     """Read a MinkUNet of SLidR, SuperFlow, LiMoE, mmdetection3d or Pointcept: docs/weights.md."""
-    _set_threads()
+    _prepare_process()
     from pipeline.weights import import_weights
 
     print("\n".join(import_weights(file, out, overrides or [])))
@@ -488,10 +488,11 @@ def _find_artifact(text: str, work: Path) -> Path:
     return max(matching, key=lambda item: item[1].created)[0]
 
 
-def _set_threads(threads: int | None = None) -> None:
-    """As many threads as cores, or ``threads``, set before torch and NumPy are loaded; what the user has set stays."""
-    cores = len(os.sched_getaffinity(0)) // _ranks().local_size
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads or max(1, cores)))
+def _prepare_process(threads: int | None = None) -> None:
+    from pipeline.process import keep_freed_memory, set_threads
+
+    set_threads(threads)
+    keep_freed_memory()
 
 
 if __name__ == "__main__":
