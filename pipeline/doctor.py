@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 
 from pipeline import disk
+from pipeline.doctor_engines import engine_lines
 from pipeline.manifest import cpu_name, package_version
 
 DISTRIBUTION = "lima-lidar"
 OPTIONAL = {
-    "torchsparse": "sparse convolution on a GPU; this version has the native engine only and does not use it",
     "waymo-open-dataset-tf": "Waymo's own format, not read by this version; pins numpy 1.23 and TensorFlow 2.13",
 }
 
@@ -86,7 +86,7 @@ def _machine(work: Path) -> list[str]:
         _line("memory", memory),
         _line("gpu", "; ".join(found) or "none", note),
         _line("device auto", "cuda" if usable else "cpu"),
-        _line("engine auto", "native"),
+        *[_line(*parts) for parts in engine_lines(usable, package_version)],
         _line("disk", f"{disk.size(disk.free_bytes(work))} free for {work}"),
     ]
 

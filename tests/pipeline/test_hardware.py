@@ -1,7 +1,7 @@
 import pytest
 
 from lima_core.errors import ConfigError
-from pipeline.hardware import resolve_device
+from pipeline.hardware import resolve_device, resources
 
 
 def test_cpu_is_cpu() -> None:
@@ -29,3 +29,11 @@ def test_what_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, name: st
     with pytest.raises(ConfigError) as caught:
         resolve_device(name)
     assert str(caught.value) == line
+
+
+def test_auto_says_which_engine_it_took_and_a_named_one_is_taken_silently() -> None:
+    said: list[str] = []
+    assert resources("cpu", "auto", 0, said.append).engine == "native"
+    assert said == ["sparse engine native on cpu: always taken on the CPU"]
+    assert resources("cpu", "native", 0, said.append).engine == "native"
+    assert len(said) == 1
