@@ -101,7 +101,7 @@ def _segmentation_model(folder: Path, engine: str) -> PointModel:
     head = build_head(LinearHeadConfig(), backbone.out_channels, len(_fact(meta, "classes", folder)))
     parts = nn.ModuleDict({"backbone": backbone, "head": head})
     fill(parts, meta, folder)
-    return PointModel(backbone, head, described_grid(_fact(meta, "voxels", folder)), meta)
+    return PointModel(backbone, head, _grid(meta, folder), meta)
 
 
 def _student(path: Path, engine: str) -> PointModel:
@@ -114,7 +114,7 @@ def _student(path: Path, engine: str) -> PointModel:
         config = _parsed(HeadConfig, _fact(head_meta, "head", path / "head"), path / "head")
         head = build_head(config, backbone.out_channels, _fact(head_meta, "channels", path / "head"))
         fill(head, head_meta, path / "head")
-    return PointModel(backbone, head, described_grid(_fact(meta, "voxels", folder)), meta)
+    return PointModel(backbone, head, _grid(meta, folder), meta)
 
 
 def described_config(meta: dict[str, Any], folder: Path) -> BackboneConfig:
@@ -165,14 +165,23 @@ def _fact(meta: dict[str, Any], name: str, folder: Path) -> Any:
     return meta[name]
 
 
+def _grid(meta: dict[str, Any], folder: Path) -> CartesianGrid | CylindricalGrid:
+    try:
+        return described_grid(_fact(meta, "voxels", folder))
+    except ValidationError as error:
+        raise _unknown("voxels", error, folder) from None
+
+
 def _parsed(kind: Any, value: Any, folder: Path) -> Any:
     """A config of that kind; through JSON, whose lists may become tuples."""
     try:
         return TypeAdapter(kind).validate_json(json.dumps(value))
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "it"
-        what = f"an architecture that is not known here: {field} {problem['input']!r}: {problem['msg']}"
-        raise CheckpointError(
-            what, where=folder, remedy="use the version of lima that wrote it, or a newer one"
-        ) from None
+        raise _unknown("an architecture", error, folder) from None
+
+
+def _unknown(what: str, error: ValidationError, folder: Path) -> CheckpointError:
+    problem = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    what = f"{what} not known here: {field} {problem['input']!r} ({problem['msg']})"
+    return CheckpointError(what, where=folder, remedy="use the version of lima that wrote it, or a newer one")

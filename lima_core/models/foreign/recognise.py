@@ -46,7 +46,7 @@ def recognise(names: Collection[str], where: object, prefix: str | None = None) 
     if found:
         prefixes = ", ".join(repr(item.prefix) for item in found)
         raise CheckpointError(
-            f"holds several backbones, under {prefixes}", where=where, remedy="choose one by --prefix"
+            f"holds several backbones, under {prefixes}", where=where, remedy="choose one with --set prefix=..."
         )
     raise CheckpointError(_unknown(names), where=where, remedy="docs/weights.md lists what can be read")
 
