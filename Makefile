@@ -13,10 +13,10 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do if $$p -c '$(FITS)' 2>/dev/null; th
 BIN := .venv/bin
 STAGES := synth index extract-features build-memory distill finetune evaluate report
 
-.PHONY: help demo ablation test test-slow lint format plan doctor venv clean-venv $(STAGES)
+.PHONY: help demo ablation test test-slow bench bench-gpu lint format plan doctor venv clean-venv $(STAGES)
 
 help:
-	@echo "make demo | ablation | test | test-slow | lint | format | plan | doctor | venv | clean-venv"
+	@echo "make demo | ablation | test | test-slow | bench | bench-gpu | lint | format | plan | doctor | venv | clean-venv"
 	@echo "make <stage> [CONFIG=configs/x.yaml] [WORK=work] [ARGS='--workers 4'], one of: $(STAGES)"
 
 demo: venv
@@ -36,6 +36,13 @@ test: venv
 
 test-slow: venv
 	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+bench: venv
+	$(BIN)/python -m benchmarks.session --minutes $(or $(MINUTES),30) $(ARGS)
+
+# With the packages of python3 as it is: where the GPU is, there may be no network to make a .venv from.
+bench-gpu:
+	$(if $(filter command line environment,$(origin PYTHON)),$(PYTHON),python3) -m benchmarks.session --device cuda --minutes $(or $(MINUTES),8) $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pipeline.bench.record import checked
 from pipeline.bench.text import as_text
-from pipeline.hardware import resolve_device
+from pipeline.hardware import num_cores, resolve_device
 from pipeline.manifest import cpu_name, gpu_name
 
 ROOT = Path(__file__).parents[1]
@@ -55,8 +55,10 @@ class Session:
 
 
 def hardware_slug(device: str) -> str:
-    """``nvidia-h200``, ``xeon-2-cores``: short, for the name of a file; the record has it in full."""
-    words = gpu_name(device) or f"{cpu_name()} {os.cpu_count()} cores"
+    """``nvidia-h200``, ``xeon-2-cores``, ``xeon-2-cores-1-thread``: for a file's name; the record has it in full."""
+    threads = int(os.environ.get("OMP_NUM_THREADS", num_cores()))
+    few = "" if threads == num_cores() else f" {threads} thread{'s' * (threads != 1)}"
+    words = gpu_name(device) or f"{cpu_name()} {num_cores()} cores{few}"
     words = re.sub(r"\((R|TM|tm|r)\)|@.*?GHz|\b(Intel|AMD|Processor|CPU|\d+-Core)\b", " ", words)
     return "-".join(re.findall(r"[a-z0-9.]+", words.lower()))
 

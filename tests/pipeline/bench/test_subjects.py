@@ -61,9 +61,9 @@ def test_engines_and_peers_run_beside_the_machine() -> None:
 def test_an_engine_is_compared_with_the_preferred_one_at_its_precision() -> None:
     mine = Contestant("native bf16", lambda: lambda: None)
     names = ["native fp32", "native bf16", "spconv fp32"]
-    assert engines.replace_reference(mine, names).reference == "native bf16"
+    assert engines.replace_reference(mine, names).reference == "spconv fp32"
     assert engines.replace_reference(mine, [*names, "spconv bf16"]).reference == "spconv bf16"
-    assert engines.replace_reference(mine, ["spconv fp32", "native fp32"]).reference == "spconv fp32"
+    assert engines.replace_reference(mine, ["native bf16", "native fp32"]).reference == "native fp32"
     assert engines.replace_reference(mine, []).reference == ""
 
 
