@@ -18,7 +18,7 @@ def set_threads(threads: int | None = None) -> None:
 def keep_freed_memory() -> bool:
     """Lets glibc keep freed memory for the next allocation instead of handing it back to the system.
 
-    A training step on a CPU frees and asks for the same gigabytes again and again; handed back, every 4 KiB page of them
+    A training step on a CPU frees and asks for the same gigabytes again and again; handed back, each 4 KiB page of them
     costs a page fault. The process then stays as large as it once was. Returns False where there is no glibc.
     """
     if not sys.platform.startswith("linux") or "MALLOC_TRIM_THRESHOLD_" in os.environ:

@@ -90,7 +90,7 @@ def _backward(
             _multiply(gathered, by_output[block.offsets], products, block)
         if needed[1]:
             inputs = _gather(features, block.source, block, space, "inputs")
-            grad_weight[block.offsets] = _product(inputs.transpose(1, 2), gathered)
+            _multiply_into(grad_weight[block.offsets], inputs.transpose(1, 2), gathered)
     if plan.centre is not None and needed[1]:
         grad_weight[plan.centre] = features.T @ grad
     if not needed[0]:
@@ -108,16 +108,18 @@ def _gather(rows: Tensor, index: Tensor, block: Block, space: Workspace, name: s
 
 def _multiply(rows: Tensor, matrices: Tensor, products: Tensor, block: Block) -> None:
     """Writes (matrices, R, A) times (matrices, A, B) to the block's place in ``products``."""
-    out = products[block.start : block.start + rows.shape[0] * block.rows]
-    if len(rows) == 1:
-        torch.mm(rows[0], matrices[0], out=out)
-    else:
-        torch.bmm(rows, matrices, out=out.view(len(rows), block.rows, -1))
+    out = products[block.start : block.start + len(block.source)]
+    _multiply_into(out.view(len(rows), block.rows, -1), rows, matrices)
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
+def _multiply_into(out: Tensor, left: Tensor, right: Tensor) -> None:
     """Batched product; of a single pair as a plain one, for which all threads work."""
-    return torch.bmm(left, right) if len(left) > 1 else (left[0] @ right[0])[None]
+    if out.dtype != left.dtype:
+        out.copy_(torch.bmm(left, right))
+    elif len(left) > 1:
+        torch.bmm(left, right, out=out)
+    else:
+        torch.mm(left[0], right[0], out=out[0])
 
 
 def _sum_groups(rows: Tensor, groups: Grouping) -> Tensor:
