@@ -3,20 +3,25 @@
     raw ─ index ─┬─ extract-features ─┬─ distill ─┬─ finetune ─ evaluate ─┐
                  └─ build-memory ─────┘           └─ finetune ─ evaluate ─┴─ report
 
-``raw`` is a folder of recordings, or what stage synth makes when there is none.
+``raw`` is a folder of recordings, or what stage synth makes when there is none. With a ``checkpoint`` from elsewhere
+nothing is distilled, nor what that needs: downstream runs start from it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 import stages
 from lima_core.datasets import open_dataset
 from lima_core.datasets.adapter import digest_files
-from lima_core.errors import ConfigError
+from lima_core.errors import CheckpointError, ConfigError
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, described_grid
+from lima_core.models import BackboneConfig
+from lima_core.models.pretrained import described_config
 from lima_core.teachers import HuggingFaceConfig
+from lima_core.training.checkpoint import META, WEIGHTS, read_meta
 from lima_core.types import Config
 from pipeline.node import Node, Source
 from stages import build_memory, distill, evaluate, extract_features, finetune, index, report, synth
@@ -43,6 +48,9 @@ class Experiment(Config):
     name: str
     data_root: str | None = None
     """Folder of the recordings; null: the synthetic world.  Not it enters recipes, but a digest of what it holds."""
+    checkpoint: str | None = None
+    """Folder of a pretrained network (``lima import``, ``lima export``) to start from; null: distill one.  Not it
+    enters recipes, but a digest of its weights."""
     synth: stages.synth.Config = stages.synth.Config()
     index: stages.index.Config
     extract_features: stages.extract_features.Config = stages.extract_features.Config()
@@ -86,27 +94,52 @@ def build(experiment: Experiment) -> list[Node]:
     Raises:
         DataError: ``data_root`` is not there or holds no such data set.
         ConfigError: the same downstream run twice.
+        CheckpointError: ``checkpoint`` is no such folder.
     """
     world = Node("synth", synth, experiment.synth, {}) if experiment.data_root is None else None
     raw = world or _recordings(experiment)
     frames = Node("index", index, experiment.index, {"raw": raw})
     data = {"raw": raw, "index": frames}
-    features = _features(experiment.extract_features, data)
-    memory = Node("build-memory", build_memory, experiment.build_memory, data)
-    taught = data | {"extract_features": features, "build_memory": memory}
+    given, network = (None, experiment.distill) if experiment.checkpoint is None else _given(experiment.checkpoint)
+    taught = data if given else data | _teaching(experiment, data)
     students, evaluations = [], []
     for seed in experiment.seeds:
         config = experiment.distill.model_copy(update={"seed": seed})
-        student = Node(f"distill-seed{seed}", distill, config, taught)
-        students.append(student)
-        for name, config in _downstream_runs(experiment, seed):
+        student = given or Node(f"distill-seed{seed}", distill, config, taught)
+        students += [] if given else [student]
+        for name, config in _downstream_runs(experiment, network, seed):
             start = {"checkpoint": student} if config.init == "pretrained" else {}
             trained = Node(name, finetune, config, data | start)
             evaluations.append(Node(f"evaluate-{name}", evaluate, experiment.evaluate, data | {"finetune": trained}))
     trainings = [node.inputs["finetune"] for node in evaluations]
     results = {"distills": _by_name(students), "finetunes": _by_name(trainings), "evaluations": _by_name(evaluations)}
     page = Node("report", report, experiment.report, taught | results)
-    return [*([world] if world else []), frames, features, memory, *students, *trainings, *evaluations, page]
+    teaching = [node for field, node in taught.items() if field not in data]
+    return [*([world] if world else []), frames, *teaching, *students, *trainings, *evaluations, page]
+
+
+def _teaching(experiment: Experiment, data: Mapping[str, Node | Source]) -> dict[str, Node]:
+    """What a student is taught from."""
+    memory = Node("build-memory", build_memory, experiment.build_memory, data)
+    return {"extract_features": _features(experiment.extract_features, data), "build_memory": memory}
+
+
+class Network(NamedTuple):
+    """A student's sizes and cells."""
+
+    backbone: BackboneConfig
+    voxels: CartesianGrid | CylindricalGrid
+
+
+def _given(checkpoint: str) -> tuple[Source, Network]:
+    """A pretrained network from elsewhere, by its digest, and what it says about itself."""
+    folder = Path(checkpoint).expanduser()
+    meta, files = read_meta(folder / "backbone"), [folder / "backbone" / name for name in (META, WEIGHTS)]
+    if missing := [file for file in files if not file.is_file()]:
+        raise CheckpointError("no such file", where=missing[0], remedy="give a folder from lima import or lima export")
+    return Source(folder, digest_files(folder, files, [])), Network(
+        described_config(meta, folder), described_grid(meta["voxels"])
+    )
 
 
 def _features(config: extract_features.Config, data: Mapping[str, Node | Source]) -> Node:
@@ -130,7 +163,9 @@ def _recordings(experiment: Experiment) -> Source:
     return Source(root, open_dataset(experiment.index.dataset, root).digest())
 
 
-def _downstream_runs(experiment: Experiment, seed: int) -> Iterator[tuple[str, finetune.Config]]:
+def _downstream_runs(
+    experiment: Experiment, network: distill.Config | Network, seed: int
+) -> Iterator[tuple[str, finetune.Config]]:
     """Name and config of every downstream training of one seed: ``probe-100pct-pretrained-seed0``."""
     seen = set()
     for run in experiment.downstream:
@@ -143,6 +178,6 @@ def _downstream_runs(experiment: Experiment, seed: int) -> Iterator[tuple[str, f
             subset = base.subset.model_copy(update={"ratio": run.ratio})
             values = {"probe": run.probe, "init": init, "subset": subset, "seed": seed}
             # The student's network, also for a random start: only what it was taught differs.
-            values["backbone"] = base.backbone or experiment.distill.backbone
-            values["voxels"] = base.voxels or experiment.distill.voxels
+            values["backbone"] = base.backbone or network.backbone
+            values["voxels"] = base.voxels or network.voxels
             yield name, base.model_copy(update=values)

@@ -41,13 +41,14 @@ def import_weights(file: Path, out: Path, assignments: Sequence[str]) -> list[st
         ConfigError: a wrong assignment, or ``out`` is already there.
         DataError: ``out`` cannot be written.
     """
-    config = override(ImportConfig(), assignments)
+    about_voxels = [text for text in assignments if text.startswith("voxels")]
+    config = override(ImportConfig(), [text for text in assignments if text not in about_voxels])
     imported = import_file(file, config.prefix, config.intensity_divisor)
-    voxels = config.voxels or imported.voxels
+    voxels = override(ImportConfig(voxels=imported.voxels), about_voxels).voxels or imported.voxels
     source = {"file": file.name, "sha256": file_sha256(file), "intensity_divisor": config.intensity_divisor}
-    with told_in_one_line(out):
+    with told_in_one_line(out.parent):
         save_import(imported, out, Facts(voxels, config.method, config.teacher, source))
-    assumed = "as set" if config.voxels else f"as in {imported.dialect}'s own config; set others with --set voxels..."
+    assumed = "as set" if about_voxels else f"as in {imported.dialect}'s own config; set others with --set voxels..."
     sizes = ", ".join(f"{key} {value}" for key, value in voxels.model_dump(mode="json").items())
     return [*imported.report(), f"voxels: {sizes} ({assumed})", f"written: {out}"]
 
@@ -66,7 +67,7 @@ def export_weights(source: Path, out: Path, form: str | None, intensity_divisor:
         if extra
         else []
     )
-    with told_in_one_line(out):
+    with told_in_one_line(out.parent):
         if form is None:
             export_folder(source, out, extra)
             return [*told, f"written: {out}"]

@@ -15,13 +15,12 @@ Writes
     logs/: times, TensorBoard.
 """
 
-import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 from torch import nn
 
 from lima_core.cost import Cost, Scale
@@ -39,6 +38,7 @@ from lima_core.loading.subsets import Subset, SubsetConfig, take_subset
 from lima_core.loading.voxelise import voxelise
 from lima_core.models import BackboneConfig, build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
+from lima_core.models.pretrained import described_config
 from lima_core.models.recompute import recompute_activations
 from lima_core.parallel import PartsProgress
 from lima_core.stores.frame_index import FrameIndex
@@ -204,7 +204,7 @@ def start_from(config: Config, checkpoint: Path | None, engine: str) -> Start:
     folder = checkpoint / "backbone"
     meta = read_meta(folder)
     _check_meta(meta, config, folder)
-    backbone_config = TypeAdapter(BackboneConfig).validate_json(json.dumps(meta["backbone"]))
+    backbone_config = described_config(meta, folder)
     voxels = described_grid(meta["voxels"])
     backbone_config = _downstream(backbone_config, config)
     backbone = build_backbone(backbone_config, IN_CHANNELS, engine, config.seed)
@@ -236,7 +236,8 @@ def _check_meta(meta: dict[str, Any], config: Config, where: Path) -> None:
         what = f"takes {meta['in_channels']} input channels, not {IN_CHANNELS} (x y z intensity)"
         raise CheckpointError(what, where=where, remedy="distill again")
     voxels = described_grid(meta["voxels"]).model_dump(mode="json")
-    for name, wanted, found in (("backbone", config.backbone, meta["backbone"]), ("voxels", config.voxels, voxels)):
+    backbone = described_config(meta, where).model_dump(mode="json")
+    for name, wanted, found in (("backbone", config.backbone, backbone), ("voxels", config.voxels, voxels)):
         wanted = wanted.model_dump(mode="json") if wanted else found
         keys = sorted((wanted.keys() | found.keys()) - {"bn_momentum"})
         for key in keys:

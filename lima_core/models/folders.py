@@ -111,6 +111,10 @@ def save_import(imported: Imported, out: Path, facts: Facts) -> None:
 def _new_folder(out: Path) -> Iterator[Path]:
     if out.exists():
         raise ConfigError("is already there", where=out, remedy="remove it, or choose another folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot be written ({error.strerror})", where=out, remedy="choose another folder") from None
     with appears_whole(out) as partial:
         partial.mkdir()
         yield partial

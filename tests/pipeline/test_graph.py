@@ -1,14 +1,16 @@
 """The flow: which nodes an experiment has and what each of them reads."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 import stages
-from lima_core.errors import ConfigError, DataError
+from lima_core.errors import CheckpointError, ConfigError, DataError
 from pipeline.config import load, override
 from pipeline.graph import STAGES, Experiment, build
 from pipeline.node import Node, Source, stage_kind
+from tests.lima_core.models.small_folders import student_folder
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 ABLATIONS = ("ablation.yaml", "pandaset-ablation.yaml")
@@ -141,3 +143,33 @@ def test_a_teacher_in_a_local_folder_is_known_by_its_digest_and_not_by_its_path(
     assert nodes[0].fingerprint == nodes[1].fingerprint != nodes[2].fingerprint
     on_the_hub = by_name(demo, "extract_features.teacher={name: huggingface, model: facebook/dinov2-small}")
     assert "weights" not in on_the_hub["extract-features"].inputs
+
+
+def test_a_checkpoint_from_elsewhere_takes_the_place_of_distilling(demo: Experiment, tmp_path: Path) -> None:
+    student_folder(tmp_path / "a", stem_kernels=(3,))
+    nodes = by_name(demo, f"checkpoint={tmp_path / 'a'}", "downstream=[{ratio: 0.5}]", "seeds=[0, 1]")
+    assert {node.kind for node in nodes.values()} == set(STAGES) - {"extract-features", "build-memory", "distill"}
+    for seed in (0, 1):
+        tuned = nodes[f"finetune-50pct-pretrained-seed{seed}"]
+        assert tuned.inputs["checkpoint"].root == tmp_path / "a"
+        random = nodes[f"finetune-50pct-random-seed{seed}"]
+        for node in (tuned, random):  # the same network, from the folder's own description
+            assert node.config.backbone.stem_kernels == (3,) and node.config.voxels.name == "cylindrical"
+
+
+def test_of_a_checkpoint_the_weights_count_not_the_path(demo: Experiment, tmp_path: Path) -> None:
+    student_folder(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    student_folder(tmp_path / "c", bn_eps=0.5)
+    nodes = [by_name(demo, f"checkpoint={tmp_path / name}")["probe-100pct-pretrained-seed0"] for name in "abc"]
+    prints = [node.fingerprint for node in nodes]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_checkpoint_that_is_none_says_so(demo: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint here"):
+        by_name(demo, f"checkpoint={tmp_path}")
+    student_folder(tmp_path)
+    (tmp_path / "backbone" / "weights.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors: no such file"):
+        by_name(demo, f"checkpoint={tmp_path}")

@@ -5,6 +5,7 @@ numbers of NumPy, mmengine's loss curves. Their classes are not imported: an ine
 """
 
 import re
+import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,20 @@ BOOKKEEPING = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
 )
 """Globals that checkpoints of the peers name and weights do not need; each is read as an ``Inert``."""
+
+
+MALFORMED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    struct.error,
+)
+"""What PyTorch's reader raises on bytes that it did not write."""
 
 
 class Inert:
@@ -84,7 +99,7 @@ def _read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise _refused(path, error) from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except MALFORMED as error:
         raise _broken(path, error) from None
 
 

@@ -116,3 +116,22 @@ def test_other_files_say_what_is_wrong(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(CheckpointError, match="holds no tensors"):
         read_tensors(tmp_path / "empty.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_bytes_are_read_or_told_in_a_line(zipped: bool, tmp_path: Path) -> None:
+    torch.save(
+        {"state_dict": {"a": torch.ones(3), "b": torch.zeros(2)}}, tmp_path / "a", _use_new_zipfile_serialization=zipped
+    )
+    whole, rng = (tmp_path / "a").read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 4):
+            damaged[place] = rng.integers(0, 256)
+        (tmp_path / "b").write_bytes(damaged)
+        try:
+            read_tensors(tmp_path / "b")
+        except CheckpointError as error:
+            refused += "\n" not in str(error)
+    assert refused > 30
