@@ -83,8 +83,18 @@ def test_command() -> list[str]:
     Warnings of versions that nobody has tested are shown and are no failures.
     """
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
-    options = ["-o", "addopts=", "--import-mode=importlib", "-p", "no:cacheprovider", "-W", "default", "-rA", "-q"]
-    return [sys.executable, "-m", "pytest", *options, "-m", "gpu", *(str(path.relative_to(ROOT)) for path in files)]
+    options = (
+        "-o addopts= --import-mode=importlib -p no:cacheprovider -W default -rA -q --continue-on-collection-errors"
+    )
+    return [
+        sys.executable,
+        "-m",
+        "pytest",
+        *options.split(),
+        "-m",
+        "gpu",
+        *(str(path.relative_to(ROOT)) for path in files),
+    ]
 
 
 def peer_modules() -> list[str]:

@@ -1,4 +1,4 @@
-"""Roofline of one engine: every kind of layer of MinkUNet-34 alone, forward and backward, on the maps of a real pass.
+"""Roofline: every kind of layer of MinkUNet-34 alone, forward and backward, on the maps of a real pass.
 
 A layer cannot take less time than its arithmetic takes at the rate of the machine's matrix product, nor than its bytes
 take at the rate of its copy: ``bound_ms`` is the larger, and ``share_of_bound`` how near the layer comes to it. The sum
@@ -6,6 +6,7 @@ over all layers, each as often as it occurs, stands against a whole pass in the 
 """
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from lima_core.models import build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
-from lima_core.sparse import find_engine, resolve_engine
+from lima_core.sparse import engine_native, find_engine, resolve_engine
 from lima_core.sparse.layers import HALVING
 from lima_core.sparse.norm import SparseBatchNorm
 from lima_core.sparse.tensor import SparseTensor
@@ -28,13 +29,13 @@ ELEMENT = {"fp32": 4, "tf32": 4, "bf16": 2}
 
 
 def cases(options: Options) -> Iterator[Case]:
-    """A case per size and precision, by the engine that ``auto`` takes."""
+    """A case per size, engine and precision, for the engine that ``auto`` takes and for the native one."""
     config = TINY if options.size == "tiny" else MinkUNetConfig()
-    engine, _ = resolve_engine("auto", options.device)
+    engines = dict.fromkeys([resolve_engine("auto", options.device)[0], engine_native.NAME])
     for scan, batch in sizes(options):
         coords, features = (part.to(options.device) for part in street_batch(*SCANS[scan], batch))
-        for precision in machine.precisions(options.device):
-            if options.wanted(precision):
+        for engine, precision in product(engines, machine.precisions(options.device)):
+            if options.wanted(f"{engine} {precision}"):
                 title = f"{engine} {precision}, {scan}, batch {batch}"
                 yield _case(title, config, engine, precision, coords, features, options)
 
