@@ -72,6 +72,8 @@ class Dialect:
     """Number of stages that its code can build; None: any."""
     widen: Literal["blocks", "downsampling"] = "blocks"
     bn_eps: float = 1e-5
+    block_bn_momentum: float | None = None
+    """Of residual blocks, where its code fixes it; no file says, and on export nothing is lost."""
 
 
 class Place(NamedTuple):

@@ -106,6 +106,7 @@ def infer_config(tensors: Mapping[str, Tensor], dialect: Dialect, where: object)
         "decoder_widths": [width(dialect.up(s, stages)) for s in range(stages)],
         "decoder_blocks": [depth(lambda b, s=s: dialect.decoder(s, b, stages)) for s in range(stages)],
         "bn_eps": dialect.bn_eps,
+        "block_bn_momentum": dialect.block_bn_momentum,
     }
     return _config(sizes, where), _in_channels(tensors[stems[0].weight], stem, sizes["stem_kernels"][0])
 

@@ -24,5 +24,6 @@ SLIDR = Dialect(
     inputs=(3,),
     stems=((3,), (5,)),
     stages=4,
+    block_bn_momentum=0.1,
     voxels=CylindricalGrid(seam="cut"),
 )

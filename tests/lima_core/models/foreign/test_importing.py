@@ -77,6 +77,7 @@ def test_sizes_are_read_off_the_tensors(name: str, tmp_path: Path) -> None:
         decoder_widths=DECODER,
         decoder_blocks=DEPTH,
         bn_eps=peer.eps,
+        block_bn_momentum=0.1 if name == "slidr" else None,
     )
     assert (imported.dialect, imported.prefix) == (name, peer.prefix)
     assert all(tensor.dtype == torch.float32 for n, tensor in imported.backbone.items() if "tracked" not in n)
