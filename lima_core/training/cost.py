@@ -24,7 +24,10 @@ def training_seconds(fit: FitConfig, num_samples: int, num_points: int, num_para
 
 
 def training_bytes(fit: FitConfig, num_points: int, num_channels: int, num_parameters: int) -> int:
-    """Peak memory: activations of one micro-batch, and weights, gradients and two moments of AdamW."""
+    """Peak memory: activations of one micro-batch; weights, gradients, two moments of AdamW, and an average if any.
+
+    A lone process and activations that are kept; the training itself measures before its first step.
+    """
     scans = -(-fit.batch_size // fit.accumulate)
     activations = scans * num_points * num_channels * BYTES_PER_POINT_AND_CHANNEL
-    return BASE_BYTES + activations + 16 * num_parameters
+    return BASE_BYTES + activations + (20 if fit.ema else 16) * num_parameters

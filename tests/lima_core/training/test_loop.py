@@ -32,6 +32,7 @@ from lima_core.training.optim import (
     SGDConfig,
 )
 from lima_core.types import Resources
+from tests.lima_core.training import toy
 
 CPU = Resources()
 
@@ -323,3 +324,14 @@ def test_the_trial_says_what_is_coming_and_leaves_no_trace(
     assert same(*nets)
     curves = [(tmp_path / name / "curve.parquet").read_bytes() for name in ("100", "101")]
     assert curves[0] == curves[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_trains_like_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, nets = toy.CONFIG.model_copy(update={"steps": 100, "accumulate": 2}), [toy.Net(), toy.Net()]
+    for net, device in zip(nets, ("cpu", "cuda"), strict=True):
+        toy.train(net, toy.Ragged(), tmp_path / device, config, resources=Resources(device=device, workers=2))
+        assert "peak memory" in capsys.readouterr().err
+    for here, there in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-6, atol=1e-9)
