@@ -87,6 +87,7 @@ def all_cases(rank: int, size: int, root: Path) -> Found:
     }
     if rank == 0:
         found["alone again"] = run(root / "stopped", one)
+        found["left"] = error_of(lambda: run(root / "left", two()))  # the other one has gone home
     return found
 
 
@@ -190,6 +191,12 @@ def test_processes_that_differ_are_told_apart(found: list[Found]) -> None:
     for answer in found:
         assert answer["other"].startswith("the answer differs: 41 in process 0, 42 in process 1; all processes need")
         assert answer["texts"] == ["", "ä"]
+
+
+def test_a_process_that_is_gone_is_told_in_one_line(found: list[Found]) -> None:
+    line = found[0]["left"]
+    assert line.startswith("process 0 of 2: another process is gone or silent (") and len(line.splitlines()) == 1
+    assert line.endswith("whether it was killed; what is finished is kept")
 
 
 def test_buckets_keep_order_and_dtype_and_split_at_the_limit() -> None:

@@ -176,6 +176,15 @@ def test_non_finite_gradient_names_the_frames(tmp_path: Path) -> None:
         fit(net, infinite_slope, Line(), FitConfig(steps=1), tmp_path, CPU, 0, "test")
 
 
+def test_a_gpu_that_is_too_small_is_told_in_one_line(tmp_path: Path) -> None:
+    def loss(batch: Pairs) -> Objective:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB. GPU 0 has 8 GiB.")
+
+    line = r"^frames frame\d, frame\d: out of GPU memory \(CUDA out of memory\); raise fit.accumulate, .*activations$"
+    with pytest.raises(UserError, match=line):
+        fit(nn.Linear(4, 1), loss, Line(), FitConfig(steps=1, batch_size=2), tmp_path, CPU, 0, "test")
+
+
 def test_no_samples(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no sample to train on"):
         train(make_net(), Line(0), tmp_path, FitConfig(steps=1))
