@@ -1,5 +1,8 @@
 """Activations computed twice: the same bits, statistics moved once, and less kept."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,14 +11,16 @@ from lima_core.errors import ConfigError
 from lima_core.models.minkunet import MinkUNet, MinkUNetConfig, build_minkunet
 from lima_core.models.recompute import recompute_activations
 from lima_core.sparse.tensor import SparseTensor
+from lima_core.training.distributed import synchronise_norms
+from tests.lima_core.training.processes import together
 
 TINY = MinkUNetConfig(
     stem=4, encoder_widths=(4, 8), encoder_blocks=(2, 2), decoder_widths=(8, 6), decoder_blocks=(2, 1)
 )
 
 
-def scan(num: int = 300) -> SparseTensor:
-    generator = torch.Generator().manual_seed(0)
+def scan(num: int = 300, seed: int = 0) -> SparseTensor:
+    generator = torch.Generator().manual_seed(seed)
     coords = torch.randint(0, 12, (num, 3), generator=generator, dtype=torch.int32).unique(dim=0)
     coords = torch.nn.functional.pad(coords, (1, 0))
     return SparseTensor(torch.randn(len(coords), 4, generator=generator), coords)
@@ -52,6 +57,36 @@ def test_same_bits_and_less_memory(precision: torch.dtype | None) -> None:
     assert all(torch.equal(gradients[name], gradients_twice[name]) for name in gradients)
     assert state["stem.0.1.norm.num_batches_tracked"] == 2
     assert kept_twice < 0.6 * kept
+
+
+def gradients(net: MinkUNet, scans: list[int]) -> dict[str, np.ndarray]:
+    """Of the sum of squares of the output for these scans, in float64, and the state afterwards."""
+    parts = [scan(200 + 50 * seed, seed) for seed in scans]
+    coords = torch.cat([part.coords + torch.tensor([i, 0, 0, 0]).int() for i, part in enumerate(parts)])
+    x = SparseTensor(torch.cat([part.features for part in parts]).double(), coords)
+    net.double()(x).features.square().sum().backward()
+    found = {name: parameter.grad for name, parameter in net.named_parameters()}
+    return {name: value.detach().numpy() for name, value in (found | net.state_dict(prefix="state.")).items()}
+
+
+def one_of_two(rank: int, size: int) -> list[dict[str, np.ndarray]]:
+    found = []
+    for twice in (False, True):
+        net = build_minkunet(TINY, 4, "native", 0)
+        synchronise_norms(net, True)
+        if twice:
+            recompute_activations(net)
+        found.append(gradients(net, [rank]))
+    return found
+
+
+def test_two_processes_with_synchronised_norms_are_one_with_both_scans(tmp_path: Path) -> None:
+    (first, first_twice), (second, second_twice) = together(one_of_two, 2, tmp_path / "meet")
+    expected = gradients(build_minkunet(TINY, 4, "native", 0), [0, 1])
+    for name, value in expected.items():
+        whole = first[name] if name.startswith("state.") else first[name] + second[name]
+        assert np.allclose(whole, value, rtol=1e-7, atol=1e-9 * np.abs(value).max()), name
+        assert np.array_equal(first_twice[name], first[name]) and np.array_equal(second_twice[name], second[name]), name
 
 
 def test_a_network_that_cannot_is_told() -> None:
