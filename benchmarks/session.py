@@ -1,6 +1,6 @@
 """A whole measuring session in one command: GPU tests, then what ``lima bench`` measures, the most telling first.
 
-python -m benchmarks.session [--device cuda] [--minutes 8] [--out FOLDER] [--commit SHA]
+python -m benchmarks.session [PART ...] [--device cuda] [--minutes 8] [--out FOLDER] [--label WORD] [--commit SHA]
 
 Everything runs with the packages that are there: nothing is fetched and nothing is built. Every part is a process of
 its own, so a peer that takes its process down takes no other part with it, and what was measured by then is on disk:
@@ -43,15 +43,19 @@ class Session:
     out: Path
     commit: str
     size: str
+    label: str = ""
+    only: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[tuple[str, float], ...]:
         """Parts and their shares."""
-        return PARTS[self.device.partition(":")[0]]
+        parts = PARTS[self.device.partition(":")[0]]
+        return tuple((part, share) for part, share in parts if not self.only or part in self.only)
 
     def file(self, subject: str) -> Path:
         """Where the record of a subject goes."""
-        return self.out / f"{hardware_slug(self.device)}_{datetime.now(UTC):%Y-%m-%d}_{subject}.json"
+        where = "-".join([hardware_slug(self.device), *([self.label] if self.label else [])])
+        return self.out / f"{where}_{datetime.now(UTC):%Y-%m-%d}_{subject}.json"
 
 
 def hardware_slug(device: str) -> str:
@@ -68,7 +72,8 @@ def commands(session: Session, part: str, seconds: float) -> list[list[str]]:
     if part == "tests":
         return [test_command()]
     words = [sys.executable, "-m", "pipeline.cli", "bench", part, "--device", session.device]
-    words += ["--out", str(session.file(part)), "--minutes", f"{seconds / 60:.3f}"]
+    file = Path(os.path.relpath(session.file(part).resolve(), ROOT))  # the record keeps the command: no paths of mine
+    words += ["--out", str(file), "--minutes", f"{seconds / 60:.3f}"]
     words += ["--commit", session.commit] if session.commit else []
     words += [f"--{session.size}"] if session.size != "full" else []
     if part != "engines":
@@ -134,14 +139,18 @@ def _run_part(command: Sequence[str], seconds: float) -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs a session, prints its tables; 1 where a part did not end well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="only these")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--label", default="", help="sets records apart: other peers installed, other settings")
     parser.add_argument("--commit", default="", help="of the code, where it is no git checkout")
     parser.add_argument("--size", choices=("full", "quick", "tiny"), default="full", help="tiny: only that it runs")
     arguments = parser.parse_args(words)
-    device = resolve_device(arguments.device)
-    session = Session(device, arguments.minutes, arguments.out, arguments.commit, arguments.size)
+    asked = vars(arguments) | {"device": resolve_device(arguments.device), "only": tuple(arguments.parts)}
+    session = Session(**{name: value for name, value in asked.items() if name != "parts"})
+    if unknown := set(session.only) - {part for part, _ in session.parts}:
+        parser.error(f"no such part on {session.device}: {', '.join(sorted(unknown))}")
     troubles = run(session)
     for part, _ in session.parts:
         if session.file(part).is_file():

@@ -53,7 +53,11 @@ def run(
 
 def _case_record(case: Case, module: ModuleType, options: Options, deadline: float) -> dict[str, Any]:
     measured = measure(case, options, deadline)
-    peaks, no_peaks = memory.peaks(module.__name__, case, options) if time.monotonic() < deadline else ({}, {})
+    peaks, no_peaks = {}, {}
+    if time.monotonic() < deadline:
+        peaks, no_peaks = memory.peaks(module.__name__, case, options)
+    elif options.device == "cpu" and any(contestant.memory for contestant in case.contestants):
+        no_peaks = {"peak memory": "not measured, time was up"}
     measured.peak_bytes |= {name: peak for name, peak in peaks.items() if name in measured.times_ms}
     failed = no_peaks | measured.failed
     line = {"title": case.title, "facts": case.facts, "rows": rows(case, measured), "failed": failed}

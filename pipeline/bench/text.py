@@ -53,7 +53,8 @@ def machine_line(record: dict[str, Any]) -> str:
     commit = (facts["commit"] or "unknown")[:7]
     load = f"load {min(record['load_average']):.1f} to {max(record['load_average']):.1f}"
     parts = [where, f"torch {facts['packages'].get('torch')}", f"commit {commit}", record["date"][:10], load]
-    return "; ".join([*parts, *([record["note"]] if record["note"] else [])])
+    size = [record["size"]] if record["size"] != "full" else []
+    return "; ".join([*parts, *size, *([record["note"]] if record["note"] else [])])
 
 
 def cells(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

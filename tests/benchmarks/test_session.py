@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,9 @@ def test_the_parts_on_a_gpu_are_the_lima_bench_of_a_checkout(tmp_path: Path, mon
     assert "benchmarks.peers.spconv_minkunet" in first and "--peer" not in second
     assert second[-2:] == ["--only", "native"]
     assert first[first.index("--minutes") + 1] == "1.500"
+    labelled = replace(asked, label="peers", only=("layers",))
+    assert [part for part, _ in labelled.parts] == ["layers"]
+    assert labelled.file("layers").name.startswith("nvidia-h200-peers_")
     assert asked.file("engines").name.startswith("nvidia-h200_") and asked.file("engines").name.endswith(
         "_engines.json"
     )
@@ -73,7 +77,15 @@ def test_the_gpu_tests_that_are_run_can_be_collected() -> None:
 
 def test_the_page_shows_the_newest_record_of_each_machine(tmp_path: Path) -> None:
     facts = {"cpu": "a cpu", "gpu": None, "num_cores": 2, "num_threads": 1, "commit": "0123456789", "packages": {}}
-    record = {"schema": SCHEMA, "subject": "bank", "provenance": facts, "note": "", "load_average": [0.5], "absent": {}}
+    record = {
+        "schema": SCHEMA,
+        "subject": "bank",
+        "provenance": facts,
+        "note": "",
+        "size": "full",
+        "load_average": [0.5],
+        "absent": {},
+    }
     for number, (name, date) in enumerate((("m_2026-01-02_bank", "2026-01-02"), ("m_2026-01-01_bank", "2026-01-01"))):
         rows = [{"name": "ours", "rounds": 3, "ms": {"median": 10.0 + number, "q1": 1.0, "q3": 20.0}}]
         cases = [{"title": "one", "facts": {}, "rows": rows, "failed": {}}]
