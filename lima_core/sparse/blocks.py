@@ -25,11 +25,17 @@ class Block:
     """(matrices * rows,) int64 rows of the input."""
     target: Tensor
     """(matrices * rows,) int64 rows of the output."""
+    matrices: int
     rows: int
     used: int
     """The first so many rows of every matrix are pairs of the map."""
     start: int
     """Row of the first product in the buffer of all products."""
+
+    @property
+    def end(self) -> int:
+        """Row behind the last product."""
+        return self.start + self.matrices * self.rows
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,15 @@ class Schedule:
     """All blocks of a map, and which products belong to which voxel."""
 
     blocks: tuple[Block, ...]
+    num_products: int
+    """Rows of the buffer of all products."""
+    largest: int
+    """Rows of the largest block."""
     num_source: int
     num_target: int
     centre: int | None
     """The offset of the identity, where its pairs are in no block."""
     covers_all_offsets: bool
-
-    @property
-    def num_products(self) -> int:
-        """Rows of the buffer of all products."""
-        return sum(len(block.source) for block in self.blocks)
 
     @cached_property
     def by_target(self) -> Grouping:
@@ -84,11 +89,13 @@ def _schedule(pairs: KernelMap, rounded: bool) -> Schedule:
         if count:
             rows = rounded_up(count) if rounded else count
             source, target = (_filled([side[k] for k in members], rows) for side in (sources, targets))
-            blocks.append(Block(offsets, source, target, rows, count, start))
-            start += len(source)
+            blocks.append(Block(offsets, source, target, len(members), rows, count, start))
+            start = blocks[-1].end
     covered = all(pairs.counts[k] or k == pairs.centre for k in range(len(pairs.counts)))
     centre = None if in_block else pairs.centre
-    return Schedule(tuple(blocks), pairs.num_source, pairs.num_target, centre, covered and pairs.num_target > 0)
+    largest = max((block.end - block.start for block in blocks), default=0)
+    sizes = start, largest, pairs.num_source, pairs.num_target
+    return Schedule(tuple(blocks), *sizes, centre, covered and pairs.num_target > 0)
 
 
 def _matrices(pairs: KernelMap, with_centre: bool) -> list[tuple[slice, tuple[int, ...]]]:
@@ -120,8 +127,8 @@ def _grouped(blocks: tuple[Block, ...], rows: list[Tensor], num_groups: int) -> 
 
 def _places(block: Block) -> Tensor:
     """Rows of the buffer that hold products of pairs."""
-    end, device = block.start + len(block.source), block.source.device
-    first = torch.arange(block.start, end, block.rows, device=device)
+    device = block.source.device
+    first = torch.arange(block.start, block.end, block.rows, device=device)
     return (first[:, None] + torch.arange(block.used, device=device)).flatten()
 
 

@@ -17,7 +17,6 @@ from torch.nn import functional
 
 from lima_core.sparse.blocks import Block, Grouping, schedule
 from lima_core.sparse.kernel_map import KernelMap
-from lima_core.sparse.workspace import Workspace
 
 NAME = "native"
 
@@ -67,9 +66,11 @@ def _plain(features: Tensor) -> AbstractContextManager:
 
 def _forward(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     plan, space = schedule(pairs, features), pairs.workspace
+    inputs = space.rows("inputs", plan.largest, features, weight.shape[1])
     products = space.rows("products", plan.num_products, features, weight.shape[2])
     for block in plan.blocks:
-        _multiply(_gather(features, block.source, block, space, "inputs"), weight[block.offsets], products, block)
+        gathered = _gather(features, block.source, inputs, block)
+        _multiply(gathered, weight[block.offsets], _part(products, block))
     out = _sum_groups(products, plan.by_target)
     return out if plan.centre is None else out.addmm_(features, weight[plan.centre])
 
@@ -80,43 +81,44 @@ def _backward(
     """Gradients of features and weight; both use one gather of the output's gradient."""
     plan, space = schedule(pairs, features), pairs.workspace
     by_output = weight.to(features.dtype).transpose(1, 2)
-    products = space.rows("products", plan.num_products, features, features.shape[1])
+    inputs = space.rows("inputs", plan.largest, features, weight.shape[1])
+    outputs = space.rows("outputs", plan.largest, features, weight.shape[2])
+    products = space.rows("products", plan.num_products, features, weight.shape[1])
     grad_weight = torch.empty_like(weight) if plan.covers_all_offsets else torch.zeros_like(weight)
     for block in plan.blocks:
-        gathered = _gather(grad, block.target, block, space, "gradients")
+        gathered = _gather(grad, block.target, outputs, block)
         if block.used < block.rows:
             gathered[:, block.used :].zero_()  # rows that only fill up the block must not count
         if needed[0]:
-            _multiply(gathered, by_output[block.offsets], products, block)
+            _multiply(gathered, by_output[block.offsets], _part(products, block))
         if needed[1]:
-            inputs = _gather(features, block.source, block, space, "inputs")
-            _multiply_into(grad_weight[block.offsets], inputs.transpose(1, 2), gathered)
+            met = _gather(features, block.source, inputs, block)
+            _multiply(met.transpose(1, 2), gathered, grad_weight[block.offsets])
     if plan.centre is not None and needed[1]:
-        grad_weight[plan.centre] = features.T @ grad
+        _multiply(features.T[None], grad[None], grad_weight[plan.centre : plan.centre + 1])
     if not needed[0]:
         return None, grad_weight
     out = _sum_groups(products, plan.by_source)
     return (out if plan.centre is None else out.addmm_(grad, by_output[plan.centre])), grad_weight
 
 
-def _gather(rows: Tensor, index: Tensor, block: Block, space: Workspace, name: str) -> Tensor:
-    """(matrices, block.rows, C): the rows of every matrix of the block."""
-    gathered = space.rows(name, len(index), rows, rows.shape[1])
+def _gather(rows: Tensor, index: Tensor, buffer: Tensor, block: Block) -> Tensor:
+    """(matrices, block.rows, C): the rows of every matrix of the block, in the beginning of ``buffer``."""
+    gathered = buffer[: block.end - block.start]
     torch.index_select(rows, 0, index, out=gathered)
-    return gathered.view(-1, block.rows, rows.shape[1])
+    return gathered.view(block.matrices, block.rows, -1)
 
 
-def _multiply(rows: Tensor, matrices: Tensor, products: Tensor, block: Block) -> None:
-    """Writes (matrices, R, A) times (matrices, A, B) to the block's place in ``products``."""
-    out = products[block.start : block.start + len(block.source)]
-    _multiply_into(out.view(len(rows), block.rows, -1), rows, matrices)
+def _part(products: Tensor, block: Block) -> Tensor:
+    """(matrices, block.rows, C): the block's place in the buffer of all products."""
+    return products[block.start : block.end].view(block.matrices, block.rows, -1)
 
 
-def _multiply_into(out: Tensor, left: Tensor, right: Tensor) -> None:
+def _multiply(left: Tensor, right: Tensor, out: Tensor) -> None:
     """Batched product; of a single pair as a plain one, for which all threads work."""
     if out.dtype != left.dtype:
         out.copy_(torch.bmm(left, right))
-    elif len(left) > 1:
+    elif out.shape[0] > 1:
         torch.bmm(left, right, out=out)
     else:
         torch.mm(left[0], right[0], out=out[0])

@@ -78,8 +78,12 @@ class SortedKeys:
 
     keys: Tensor
     """(V,) int64, rising."""
-    order: Tensor
-    """(V,) int64: row of the tensor that has each key."""
+    order: Tensor | None
+    """(V,) int64: row of the tensor that has each key; None where the rows themselves are sorted."""
+
+    def rows(self, places: Tensor) -> Tensor:
+        """Rows of the tensor whose keys are at ``places``."""
+        return places if self.order is None else self.order[places]
 
 
 def sort_keys(coords: Tensor) -> SortedKeys:
@@ -91,7 +95,10 @@ def sort_keys(coords: Tensor) -> SortedKeys:
     Raises:
         DataError: a voxel that comes twice, or coordinates that cannot be packed.
     """
-    keys, order = torch.sort(pack(coords))
+    keys = pack(coords)
+    if bool((keys[1:] > keys[:-1]).all()):
+        return SortedKeys(keys, None)
+    keys, order = torch.sort(keys)
     twice = keys[1:] == keys[:-1]
     if bool(twice.any()):
         row = order[1:][twice][0]
@@ -111,8 +118,8 @@ def submanifold_map(level: SortedKeys, kernel: Triple, wrap: Triple = NO_WRAP) -
     found, hit = _find_first_half(level.keys, table.keys, kernel)
     counts = hit.sum(1).tolist()
     pairs = hit.flatten().nonzero()[:, 0]
-    source = table.order[found.flatten()[pairs]]
-    target = level.order[pairs % max(num_voxels, 1)]
+    source = table.rows(found.flatten()[pairs])
+    target = level.rows(pairs % max(num_voxels, 1))
     mirrored_source = torch.cat([source[:0], *reversed(target.split(counts))])
     mirrored_target = torch.cat([target[:0], *reversed(source.split(counts))])
     return KernelMap(
@@ -163,12 +170,13 @@ def _with_ghosts_along(level: SortedKeys, axis: int, period: int, reach: int) ->
     shift = FIELD_BITS * (2 - axis)
     place = (level.keys >> shift & (1 << FIELD_BITS) - 1) - HALF
     _check_wrapped(place, axis, period)
-    keys, order = [level.keys], [level.order]
+    rows = torch.arange(len(place), device=place.device) if level.order is None else level.order
+    keys, order = [level.keys], [rows]
     for turns in range(1, (reach - 1) // period + 2):
         beyond = turns * period
         for near, by in ((place < reach + period - beyond, beyond), (place >= beyond - reach, -beyond)):
             keys.append(level.keys[near] + (by << shift))
-            order.append(level.order[near])
+            order.append(rows[near])
     ordered, by_key = torch.sort(torch.cat(keys))
     return SortedKeys(ordered, torch.cat(order)[by_key])
 

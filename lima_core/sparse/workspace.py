@@ -19,6 +19,6 @@ class Workspace:
         if like.is_cuda:
             return like.new_empty(num_rows, channels)
         key, size = (name, like.dtype), num_rows * channels
-        if key not in self._buffers or len(self._buffers[key]) < size:
+        if key not in self._buffers or self._buffers[key].numel() < size:
             self._buffers[key] = torch.empty(size, dtype=like.dtype, device=like.device)
         return self._buffers[key][:size].view(num_rows, channels)
