@@ -59,7 +59,7 @@ class Stepper:
         objectives = self.backward(parts)
         facts, names = self._facts(objectives)
         self._normalise(facts[0], alone=self._is_alone(parts))
-        norm = nn.utils.clip_grad_norm_(self.params, self.config.grad_clip or math.inf)
+        norm = self._clip()
         values = torch.stack([objective.value.double() for objective in objectives])
         # The only place where a step waits for a GPU.
         read = torch.cat([facts, norm.detach().double()[None], values]).tolist()
@@ -70,6 +70,12 @@ class Stepper:
         means = {name: number / max(count, 1.0) for name, number in zip(names, numbers, strict=True)}
         rate = self.config.optimiser.lr * factor
         return {"step": step + 1, "epoch": epoch, "loss": mean, "lr": rate, "grad_norm": norm, "taught": count, **means}
+
+    def _clip(self) -> Tensor:
+        """L2 norm of all gradients together; they are made shorter where the config says so."""
+        if self.config.grad_clip is not None:
+            return nn.utils.clip_grad_norm_(self.params, self.config.grad_clip)
+        return nn.utils.get_total_norm([param.grad for param in self.params if param.grad is not None])
 
     def backward(self, parts: Sequence[Batch]) -> list[Objective]:
         """Replaces the gradients by those of ``parts``, weighted as the module says; no graph is left.
