@@ -217,18 +217,19 @@ def _settings(device: torch.device, package: str) -> Iterator[None]:
     """On the tensors' own GPU, without autocast, TF32 as torch has it; both packages read their flag at every call."""
     constants = module(f"{package}.constants")
     on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-    tf32 = _set(constants, "SPCONV_ALLOW_TF32", torch.backends.cuda.matmul.allow_tf32)
+    tf32 = setting(constants, "SPCONV_ALLOW_TF32", torch.backends.cuda.matmul.allow_tf32)
     with on_device, torch.autocast(device.type, enabled=False), tf32:
         yield
 
 
 def _without_stream(ops: ModuleType, device: torch.device) -> AbstractContextManager:
     """On the CPU, spconv's backward pass asks for the current CUDA stream all the same; it then makes no use of it."""
-    return _set(ops, "get_current_stream", lambda: 0) if device.type == "cpu" else nullcontext()
+    return setting(ops, "get_current_stream", lambda: 0) if device.type == "cpu" else nullcontext()
 
 
 @contextmanager
-def _set(module: ModuleType, name: str, value: object) -> Iterator[None]:
+def setting(module: ModuleType, name: str, value: object) -> Iterator[None]:
+    """A name of a module means something else for a while."""
     before = getattr(module, name)
     setattr(module, name, value)
     try:
