@@ -30,7 +30,7 @@ def missing(device: str) -> str:
 
 def training_pass(coords: Tensor, features: Tensor, config: MinkUNetConfig) -> Callable[[], Tensor]:
     """Work of one forward and backward pass, maps and all; it returns (V, C) features."""
-    work = spconv_minkunet.training_pass(coords, features, config)
+    work = spconv_minkunet.unbound_pass(coords, features, config)
     repaired = Repaired(engine_spconv.module("spconv.core_cc.csrc.sparse.all").SpconvOps)
 
     def repaired_work() -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peers.spconv_minkunet import from_zero
-from benchmarks.peers.unet import PeerUNet, forward_and_backward
+from benchmarks.peers.unet import PeerUNet, forward_and_backward, one_thread
 from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.sparse import engine_torchsparse
 
@@ -44,7 +44,8 @@ def training_pass(coords: Tensor, features: Tensor, config: MinkUNetConfig) -> C
 
     def work() -> Tensor:
         library.backends.allow_tf32 = torch.backends.cuda.matmul.allow_tf32
-        return forward_and_backward(network, lambda: network(library.SparseTensor(features, moved)).feats)
+        with one_thread(coords.device):
+            return forward_and_backward(network, lambda: network(library.SparseTensor(features, moved)).feats)
 
     return work
 

@@ -4,7 +4,8 @@ Layers are made in the order of ``lima_core.models.minkunet``, so weights can be
 config the fields of a dialect (``inputs``, ``widen``) are not followed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -146,3 +147,17 @@ def forward_and_backward(network: nn.Module, features_of: Callable[[], Tensor]) 
     out.float().square().mean().backward()
     network.zero_grad(set_to_none=True)
     return out.detach()
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """On the CPU a single thread, whatever the others have: spconv is right, and torchsparse fastest, on no more."""
+    if device.type != "cpu":
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
