@@ -6,8 +6,9 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's ``malloc.h``."""
-LARGEST = 1 << 30
-"""glibc keeps blocks up to this size in its own heap when they are freed."""
+LARGEST = (1 << 30, 1 << 25)
+"""glibc keeps blocks up to this size in its own heap when they are freed; older ones allow no more than the second."""
+SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def set_threads(threads: int | None = None) -> None:
@@ -19,11 +20,13 @@ def keep_freed_memory() -> bool:
     """Lets glibc keep freed memory for the next allocation instead of handing it back to the system.
 
     A training step on a CPU frees and asks for the same gigabytes again and again; handed back, each 4 KiB page of them
-    costs a page fault. The process then stays as large as it once was. Returns False where there is no glibc.
+    costs a page fault. The process then stays as large as it once was. Returns False where there is no glibc, or where
+    the user has settled this.
     """
-    if not sys.platform.startswith("linux") or "MALLOC_TRIM_THRESHOLD_" in os.environ:
+    if not sys.platform.startswith("linux") or any(name in os.environ for name in SET_BY_USER):
         return False
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):
         return False
-    return bool(libc.mallopt(M_MMAP_THRESHOLD, LARGEST)) and bool(libc.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST - 1))
+    kept = any(libc.mallopt(M_MMAP_THRESHOLD, largest) for largest in LARGEST)
+    return bool(libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)) and kept

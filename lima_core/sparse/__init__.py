@@ -32,8 +32,8 @@ class Engine(Protocol):
             pairs: the kernel map.
 
         Returns:
-            (pairs.num_target, C_out) in the precision of the features, added in float32 at least. Differentiable once;
-            the gradient of the weight has the weight's own precision.
+            (pairs.num_target, C_out) in the precision of the features. Differentiable once; the gradient of the weight
+            has the weight's own precision.
         """
 
 
@@ -53,19 +53,19 @@ def resolve_engine(name: str, device: str, engines: tuple[Engine, ...] = ENGINES
     """
     kind = device.partition(":")[0]
     if name == "auto":
-        return _fastest(engines) if kind != "cpu" else (engine_native.NAME, "always taken on the CPU")
+        return _first(engines) if kind != "cpu" else (engine_native.NAME, "always taken on the CPU")
     engine = find_engine(name, engines)
     if reason := engine.missing(kind):
         raise ConfigError(f"sparse engine {name!r} cannot run here: {reason}", remedy="or use engine 'auto'")
     return name, "as asked"
 
 
-def _fastest(engines: tuple[Engine, ...]) -> tuple[str, str]:
+def _first(engines: tuple[Engine, ...]) -> tuple[str, str]:
     absent = []
     for engine in engines:
         reason = engine.missing("cuda")
         if not reason:
-            return engine.NAME, "; ".join(["the fastest one here", *absent])
+            return engine.NAME, "; ".join(["the first of the list that runs here", *absent])
         absent.append(f"not {engine.NAME}, {reason}")
     raise AssertionError("the native engine runs everywhere")
 

@@ -6,7 +6,7 @@
   the rows that fill up a block are computed and never read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -60,22 +60,38 @@ class Schedule:
     centre: int | None
     """The offset of the identity, where its pairs are in no block."""
     covers_all_offsets: bool
+    nothing: Tensor
+    """(0,) int64 on the device of the map."""
+    other_way: "Schedule | None" = None
+    """The schedule that this one reads the other way."""
 
     @cached_property
     def by_target(self) -> Grouping:
         """The used products, grouped by output row."""
-        return _grouped(self.blocks, [block.target for block in self.blocks], self.num_target)
+        if self.other_way is not None:
+            return self.other_way.by_source
+        return _grouped(self.blocks, [block.target for block in self.blocks], self.num_target, self.nothing)
 
     @cached_property
     def by_source(self) -> Grouping:
         """The used products, grouped by input row."""
-        return _grouped(self.blocks, [block.source for block in self.blocks], self.num_source)
+        if self.other_way is not None:
+            return self.other_way.by_target
+        return _grouped(self.blocks, [block.source for block in self.blocks], self.num_source, self.nothing)
+
+    def inverse(self) -> "Schedule":
+        """The same products with inputs and outputs swapped."""
+        swapped = tuple(replace(block, source=block.target, target=block.source) for block in self.blocks)
+        sizes = {"num_source": self.num_target, "num_target": self.num_source}
+        return replace(self, blocks=swapped, other_way=self, **sizes)
 
 
 def schedule(pairs: KernelMap, features: Tensor) -> Schedule:
     """The blocks for ``features``, worked out once per map."""
     rounded = features.dtype == torch.bfloat16 and not features.is_cuda
-    return pairs.derived.get(("schedule", rounded), lambda: _schedule(pairs, rounded))
+    other = pairs.other_way
+    build = (lambda: _schedule(pairs, rounded)) if other is None else (lambda: schedule(other, features).inverse())
+    return pairs.derived.get(("schedule", rounded), build)
 
 
 def _schedule(pairs: KernelMap, rounded: bool) -> Schedule:
@@ -95,7 +111,7 @@ def _schedule(pairs: KernelMap, rounded: bool) -> Schedule:
     centre = None if in_block else pairs.centre
     largest = max((block.end - block.start for block in blocks), default=0)
     sizes = start, largest, pairs.num_source, pairs.num_target
-    return Schedule(tuple(blocks), *sizes, centre, covered and pairs.num_target > 0)
+    return Schedule(tuple(blocks), *sizes, centre, covered and pairs.num_target > 0, pairs.source[:0])
 
 
 def _matrices(pairs: KernelMap, with_centre: bool) -> list[tuple[slice, tuple[int, ...]]]:
@@ -113,13 +129,10 @@ def _filled(parts: list[Tensor], rows: int) -> Tensor:
     return torch.cat([piece for part in parts for piece in (part, fill)])
 
 
-def _grouped(blocks: tuple[Block, ...], rows: list[Tensor], num_groups: int) -> Grouping:
+def _grouped(blocks: tuple[Block, ...], rows: list[Tensor], num_groups: int, nothing: Tensor) -> Grouping:
     """The used products of all blocks, grouped by the voxel that ``rows`` says for each product."""
-    if not blocks:
-        return Grouping(torch.zeros(0, dtype=torch.int64), torch.zeros(num_groups + 1, dtype=torch.int64))
-    voxel = torch.cat(rows)
-    place = torch.cat([_places(block) for block in blocks])
-    voxel = voxel[place]
+    place = torch.cat([nothing, *(_places(block) for block in blocks)])
+    voxel = torch.cat([nothing, *rows])[place]
     ends = torch.bincount(voxel, minlength=num_groups).cumsum(0)
     order = torch.sort(voxel.int(), stable=True)[1]  # int32 sorts twice as fast
     return Grouping(place[order], torch.cat([ends.new_zeros(1), ends]))

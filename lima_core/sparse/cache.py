@@ -17,6 +17,3 @@ class Cache:
         if key not in self._values:
             self._values[key] = build()
         return self._values[key]
-
-    def __contains__(self, key: tuple) -> bool:
-        return key in self._values

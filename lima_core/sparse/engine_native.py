@@ -1,11 +1,11 @@
 """Sparse convolution in plain PyTorch: CPU and CUDA, no compiler. This engine is the definition; others must agree.
 
 Matrix products fill a buffer, one row per pair of the kernel map, and ONE ``torch.nn.functional.embedding_bag`` adds up
-each output voxel's rows in a fixed order and in float32: repeatable on CPU and CUDA alike. An offset and its mirror
-image have equally many pairs, so the two are one batched product (``blocks``); on two CPU threads each then gathers and
-multiplies a matrix of its own. Buffers are reused by all layers of a step, since fresh memory costs as much as a
-gather. Backward gathers again what forward gathered, so only the features are kept. What was measured, and what lost:
-docs/benchmarks.md.
+each output voxel's rows in a fixed order: repeatable on CPU and CUDA alike. In bf16 every product is added up in
+float32 and rounded, and so is the sum of a voxel's products. An offset and its mirror image have equally many pairs, so
+the two are one batched product (``blocks``); on two CPU threads each then gathers and multiplies a matrix of its own.
+Buffers are reused by all layers of a step, since fresh memory costs as much as a gather. Backward gathers again what
+forward gathered, so only the features are kept. What was tried and lost: docs/engines.md.
 """
 
 from contextlib import AbstractContextManager

@@ -58,9 +58,16 @@ def provider() -> str:
     """The package that works on the GPU, the Triton one first; empty for none."""
     if _is_there(TRITON) and _is_there("triton"):
         return TRITON
-    if _is_there(CLASSIC) and not module("spconv.cppconstants").CPU_ONLY_BUILD:
-        return CLASSIC
-    return ""
+    return CLASSIC if _is_there(CLASSIC) and _is_built_for_cuda() else ""
+
+
+@cache
+def _is_built_for_cuda() -> bool:
+    """Whether spconv 2.3.8 loads and knows CUDA; a wheel whose CUDA libraries are missing does not load."""
+    try:
+        return not module("spconv.cppconstants").CPU_ONLY_BUILD
+    except (ImportError, OSError, RuntimeError):
+        return False
 
 
 def convolve(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:

@@ -182,7 +182,7 @@ def _with_ghosts_along(level: SortedKeys, axis: int, period: int, reach: int) ->
 
 
 def _check_wrapped(place: Tensor, axis: int, period: int) -> None:
-    if bool(((place < 0) | (place >= period)).any()):
+    if len(place) and bool(((place < 0) | (place >= period)).any()):
         low, high = place.min().item(), place.max().item()
         what = f"cells {low} to {high} along {'xyz'[axis]}, which comes round after {period}"
         raise DataError(what, where="sparse tensor", remedy=f"take them modulo {period}")
@@ -203,6 +203,9 @@ def strided_map(coords: Tensor, shape: ConvShape, wrap: Triple = NO_WRAP) -> tup
         DataError: coordinates that cannot be packed, or are outside [0, wrap) of an axis that comes round.
     """
     coarse_wrap = tuple(-(-period // stride) for period, stride in zip(wrap, shape.stride, strict=True))
+    for axis, period in enumerate(wrap):
+        if period:
+            _check_wrapped(coords[:, 1 + axis], axis, period)
     if shape.kernel == shape.stride and not any(shape.padding):
         return _partition_map(coords, shape.stride, coarse_wrap)
     rows, reached, counts = _reached(coords, shape, wrap, coarse_wrap)
@@ -247,15 +250,16 @@ def _unrolled(coords: Tensor, shape: ConvShape, wrap: Triple) -> tuple[Tensor, T
     for axis, period in enumerate(wrap):
         if not period:
             continue
-        place = placed[:, 1 + axis]
-        _check_wrapped(place, axis, period)
-        if shape.kernel[axis] <= shape.stride[axis]:
-            continue
-        below, above = shape.padding[axis], shape.kernel[axis] - 1 - shape.padding[axis]
+        kernel, stride, padding = (along[axis] for along in shape)
+        if kernel <= stride and not padding:
+            continue  # an output of its own for every input: nothing reaches over the end
+        place, below, above = placed[:, 1 + axis], padding, kernel - 1 - padding
         parts = [(rows, placed)]
-        for near, by in ((place >= period - below, -period), (place < above, period)):
-            moved = placed[near].clone()
-            moved[:, 1 + axis] += by
-            parts.append((rows[near], moved))
+        for turn in range(1, -(-max(below, above, 0) // period) + 1):
+            by = turn * period
+            for near, shift in ((place - by >= -below, -by), (place + by < period + above, by)):
+                moved = placed[near].clone()
+                moved[:, 1 + axis] += shift
+                parts.append((rows[near], moved))
         rows, placed = (torch.cat(part) for part in zip(*parts, strict=True))
     return rows, placed

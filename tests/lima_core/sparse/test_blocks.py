@@ -1,5 +1,8 @@
 """Blocks of the native engine: every pair once, twins together, bf16 shapes from a short list."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -83,3 +86,25 @@ def test_one_workspace_serves_all_maps_of_an_input() -> None:
     coarse, down = x.coarser(HALVING)
     spaces = {id(m.workspace) for m in (x.neighbours((3, 3, 3)), down, coarse.finer()[1], coarse.neighbours((3, 3, 3)))}
     assert len(spaces) == 1
+
+
+def test_a_map_read_the_other_way_has_the_same_blocks_swapped() -> None:
+    pairs = maps()["strided"]
+    back, anew = (
+        schedule(pairs.inverse(), torch.empty(0)),
+        schedule(replace(pairs.inverse(), other_way=None), torch.empty(0)),
+    )
+    for shared, own in ((back.by_target, anew.by_target), (back.by_source, anew.by_source)):
+        assert torch.equal(shared.order, own.order) and torch.equal(shared.starts, own.starts)
+    assert (back.num_source, back.num_target) == (pairs.num_target, pairs.num_source)
+
+
+def test_threads_that_share_an_input_have_buffers_of_their_own() -> None:
+    pairs = maps()["submanifold"]
+    features = torch.randn(pairs.num_source, 16, generator=torch.Generator().manual_seed(0))
+    weights = [torch.randn(27, 16, 16, generator=torch.Generator().manual_seed(k)) for k in range(4)]
+    expected = [convolve(features, weight, pairs) for weight in weights]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            found = list(pool.map(lambda weight: convolve(features, weight, pairs), weights))
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

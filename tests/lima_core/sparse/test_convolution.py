@@ -196,7 +196,7 @@ def test_strided_where_an_axis_comes_round(shape: ConvShape) -> None:
 
 def test_cells_outside_the_ring_are_refused() -> None:
     x = SparseTensor(normal(1, 2), torch.tensor([[0, 0, 8, 0]], dtype=torch.int32), wrap=(0, 8, 0))
-    for build in (lambda: x.neighbours((3, 3, 3)), lambda: x.coarser(SHAPES[0])):
+    for build in (lambda: x.neighbours((3, 3, 3)), lambda: x.coarser(SHAPES[0]), lambda: x.coarser(SHAPES[3])):
         with pytest.raises(DataError, match="cells 8 to 8 along y, which comes round after 8"):
             build()
 
@@ -253,17 +253,23 @@ def test_levels_reached_by_different_ways_have_maps_of_their_own() -> None:
     assert by_three.neighbours((3, 3, 3)).num_target == len(by_three)
 
 
-def test_pairs_of_overlapping_kernels_on_a_ring_of_odd_length() -> None:
-    coords, period, shape = around(40, 5), 5, SHAPES[0]
+RINGS = [(5, 3, 2, 1), (4, 2, 2, 1), (4, 3, 3, 1), (4, 1, 2, 1), (1, 5, 2, 2), (1, 5, 4, 2), (1, 4, 2, 1), (5, 4, 3, 1)]
+"""Period, kernel, stride, padding: odd rings, short rings, kernels that do not overlap but reach over the end."""
+
+
+@pytest.mark.parametrize(("period", "kernel", "stride", "padding"), RINGS)
+def test_pairs_of_strided_convolutions_on_a_ring(period: int, kernel: int, stride: int, padding: int) -> None:
+    coords = around(40, period)
+    shape = ConvShape((3, kernel, 3), (2, stride, 2), (1, padding, 1))
     coarse, pairs = SparseTensor(normal(len(coords), 1), coords, wrap=(0, period, 0)).coarser(shape)
-    row = {tuple(cell): index for index, cell in enumerate(coarse.coords.tolist())}
+    row = {tuple(cell): index for index, cell in enumerate(coords.tolist())}
     expected = set()
-    for source, (b, *cell) in enumerate(coords.tolist()):
-        for offset, step in enumerate(itertools.product(range(3), repeat=3)):
-            for turn in (-period, 0, period):
-                place = [c + 1 - d + (turn if axis == 1 else 0) for axis, (c, d) in enumerate(zip(cell, step))]  # noqa: B905
-                if all(p % 2 == 0 for p in place) and 0 <= place[1] // 2 < 3:
-                    expected.add((offset, source, row[(b, *(p // 2 for p in place))]))
-    offsets = torch.repeat_interleave(torch.arange(27), torch.tensor(pairs.counts)).tolist()
+    for target, (b, *cell) in enumerate(coarse.coords.tolist()):
+        for offset, step in enumerate(itertools.product(*(range(n) for n in shape.kernel))):
+            x, y, z = (c * s - p + d for c, s, p, d in zip(cell, shape.stride, shape.padding, step, strict=True))
+            if (source := row.get((b, x, y % period, z))) is not None:
+                expected.add((offset, source, target))
+    offsets = torch.repeat_interleave(torch.arange(9 * kernel), torch.tensor(pairs.counts)).tolist()
     listed = list(zip(offsets, pairs.source.tolist(), pairs.target.tolist(), strict=True))
     assert len(listed) == len(expected) and set(listed) == expected
+    assert coarse.wrap == (0, -(-period // stride), 0)

