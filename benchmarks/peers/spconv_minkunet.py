@@ -8,8 +8,8 @@ float16.
     PYTHONPATH=. lima bench engines --peer benchmarks.peers.spconv_minkunet
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -22,7 +22,6 @@ from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.sparse import engine_spconv
 
 NAME = "spconv as its users run it"
-PRECISIONS = ("fp32", "tf32", "bf16") if torch.cuda.is_available() else ("fp32",)
 
 
 def missing(device: str) -> str:
@@ -30,6 +29,11 @@ def missing(device: str) -> str:
     if device != "cpu":
         return engine_spconv.missing(device)
     return "" if find_spec("spconv") else "package spconv is not installed"
+
+
+def precisions(device: str) -> tuple[str, ...]:
+    """What it has on ``cpu`` or ``cuda``."""
+    return ("fp32",) if device == "cpu" else ("fp32", "tf32", "bf16")
 
 
 def training_pass(coords: Tensor, features: Tensor, config: MinkUNetConfig) -> Callable[[], Tensor]:
@@ -134,27 +138,14 @@ def _pytorch(library: str) -> ModuleType:
     return engine_spconv.module(f"{library}.pytorch")
 
 
-@contextmanager
-def tf32(library: str) -> Iterator[None]:
+def tf32(library: str) -> AbstractContextManager:
     """Its switch for TF32 as torch's stands."""
     constants = engine_spconv.module(f"{library}.constants")
-    constants.SPCONV_ALLOW_TF32 = torch.backends.cuda.matmul.allow_tf32
-    yield
-    constants.SPCONV_ALLOW_TF32 = False
+    return engine_spconv.setting(constants, "SPCONV_ALLOW_TF32", torch.backends.cuda.matmul.allow_tf32)
 
 
 def without_stream(library: str, device: torch.device) -> AbstractContextManager:
     """On the CPU its backward pass asks for a CUDA stream all the same."""
-    return (
-        replaced(f"{library}.pytorch.ops", "get_current_stream", lambda: 0) if device.type == "cpu" else nullcontext()
-    )
-
-
-@contextmanager
-def replaced(module: str, name: str, value: object) -> Iterator[None]:
-    """A name of a module means something else for a while."""
-    owner = engine_spconv.module(module)
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    yield
-    setattr(owner, name, before)
+    if device.type != "cpu":
+        return nullcontext()
+    return engine_spconv.setting(engine_spconv.module(f"{library}.pytorch.ops"), "get_current_stream", lambda: 0)

@@ -18,7 +18,6 @@ from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.sparse import engine_spconv
 
 NAME = "spconv with its race repaired"
-PRECISIONS = ("fp32",)
 
 
 def missing(device: str) -> str:
@@ -28,13 +27,19 @@ def missing(device: str) -> str:
     return "" if find_spec("spconv") else "package spconv is not installed"
 
 
+def precisions(device: str) -> tuple[str, ...]:
+    """float32."""
+    return ("fp32",)
+
+
 def training_pass(coords: Tensor, features: Tensor, config: MinkUNetConfig) -> Callable[[], Tensor]:
     """Work of one forward and backward pass, maps and all; it returns (V, C) features."""
     work = spconv_minkunet.unbound_pass(coords, features, config)
+    ops = engine_spconv.module("spconv.pytorch.ops")
     repaired = Repaired(engine_spconv.module("spconv.core_cc.csrc.sparse.all").SpconvOps)
 
     def repaired_work() -> Tensor:
-        with spconv_minkunet.replaced("spconv.pytorch.ops", "SpconvOps", repaired):
+        with engine_spconv.setting(ops, "SpconvOps", repaired):
             return work()
 
     return repaired_work

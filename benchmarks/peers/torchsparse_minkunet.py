@@ -1,6 +1,6 @@
 """MinkUNet as torchsparse's users run it: its modules, its search for neighbours. 2.1 on CUDA, 2.0 on the CPU.
 
-A 2.0 built for the CPU lacks one function, which its masks for CUDA need; ``_without_masks`` stands in for it. Its
+A 2.0 built for the CPU lacks one function, which its masks for CUDA need; ``without_masks`` stands in for it. Its
 layers run in the precision of the features, autocast or not, so only ``fp32`` and ``tf32`` are compared.
 
     PYTHONPATH=. lima bench engines --peer benchmarks.peers.torchsparse_minkunet
@@ -9,8 +9,10 @@ layers run in the precision of the features, autocast or not, so only ``fp32`` a
 import importlib
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,6 @@ from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.sparse import engine_torchsparse
 
 NAME = "torchsparse as its users run it"
-PRECISIONS = ("fp32", "tf32")
 
 
 def missing(device: str) -> str:
@@ -32,19 +33,21 @@ def missing(device: str) -> str:
     return "" if _torchsparse().__version__.startswith("2.0") else "only its 2.0 runs on the CPU"
 
 
+def precisions(device: str) -> tuple[str, ...]:
+    """What it has on ``cpu`` or ``cuda``."""
+    return ("fp32",) if device == "cpu" else ("fp32", "tf32")
+
+
 def training_pass(coords: Tensor, features: Tensor, config: MinkUNetConfig) -> Callable[[], Tensor]:
     """Work of one forward and backward pass, maps and all; it returns (V, C) features."""
     library = _torchsparse()
-    if coords.device.type == "cpu":
-        library.backend.build_mask_from_kmap = _without_masks
     network = PeerUNet(config, features.shape[1], TorchsparseLayers()).to(coords.device).train()
     moved, _ = from_zero(coords, 2 ** len(config.encoder_widths))
     if library.__version__.startswith("2.0"):
         moved = moved[:, [1, 2, 3, 0]].contiguous()
 
     def work() -> Tensor:
-        library.backends.allow_tf32 = torch.backends.cuda.matmul.allow_tf32
-        with one_thread(coords.device):
+        with one_thread(coords.device), tf32(library), without_masks(library, coords.device):
             return forward_and_backward(network, lambda: network(library.SparseTensor(features, moved)).feats)
 
     return work
@@ -105,5 +108,13 @@ def _torchsparse() -> ModuleType:
         return importlib.import_module("torchsparse")
 
 
-def _without_masks(*_: object) -> tuple[None, None]:
-    return None, None
+def tf32(library: ModuleType) -> AbstractContextManager:
+    """Its switch for TF32, which 2.0 does not have, as torch's stands."""
+    return mock.patch.object(library.backends, "allow_tf32", torch.backends.cuda.matmul.allow_tf32, create=True)
+
+
+def without_masks(library: ModuleType, device: torch.device) -> AbstractContextManager:
+    """On the CPU a function that is not there returns two times nothing."""
+    if device.type != "cpu":
+        return nullcontext()
+    return mock.patch.object(library.backend, "build_mask_from_kmap", lambda *_: (None, None), create=True)

@@ -24,7 +24,7 @@ IN_CHANNELS = 4
 TINY = MinkUNetConfig(
     stem=8, encoder_widths=(8, 16), encoder_blocks=(1, 1), decoder_widths=(16, 8), decoder_blocks=(1, 1)
 )
-SCANS = {"20 k voxels": (0.1, 32), "60 k voxels": (0.05, 64), "tiny": (1.5, 8)}
+SCANS = {"20 k voxels": (0.1, 32), "59 k voxels": (0.05, 64), "tiny": (1.5, 8)}
 """Edge of a voxel in metres, and beams."""
 PREFERRED = (
     "spconv as its users run it",
@@ -41,8 +41,9 @@ class Peer(Protocol):
     """What a module must offer to take part (``Options.peers``)."""
 
     NAME: str
-    PRECISIONS: tuple[str, ...]
-    """Of ``fp32``, ``tf32``, ``bf16``."""
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        """Those of ``fp32``, ``tf32``, ``bf16`` that it has on ``cpu`` or ``cuda``."""
 
     def missing(self, device: str) -> str:
         """Why it cannot run on ``cpu`` or ``cuda`` here; empty when it can."""
@@ -63,7 +64,7 @@ def sizes(options: Options) -> list[tuple[str, int]]:
     """Scan and batch size of every case."""
     if options.size == "tiny":
         return [("tiny", 2)]
-    small, large = "20 k voxels", "60 k voxels"
+    small, large = "20 k voxels", "59 k voxels"
     if not options.device.startswith("cuda"):
         return [(small, 1)] if options.size == "quick" else [(small, 1), (large, 1)]
     some = [(small, 1), (small, 4)]
@@ -95,30 +96,21 @@ def _case(title: str, coords: Tensor, features: Tensor, config: MinkUNetConfig, 
         (peer.NAME, how, _peer(peer, how, config, coords, features))
         for peer in map(import_module, options.peers)
         for how in precisions
-        if how in peer.PRECISIONS and not peer.missing(device_kind(options))
+        if how in peer.precisions(device_kind(options)) and not peer.missing(device_kind(options))
     ]
-    racing = [_contestant(*entry, flops) for entry in entries if options.wanted(f"{entry[0]} {entry[1]}")]
+    racing = [_contestant(*entry, flops) for entry in entries]
     facts = {"voxels": len(coords), "voxels_by_stride": voxels_by_stride(work), "gflop": flops / 1e9}
-    return Case(title, facts, [*_with_references(racing), *machine.contestants(options, precisions)], deviations)
+    return Case(title, facts, [*racing, *machine.contestants(options, precisions)], deviations)
 
 
 def _contestant(who: str, how: str, prepare: Callable[[], Callable[[], Tensor]], flops: int) -> Contestant:
-    return Contestant(f"{who} {how}", prepare, peak=machine.mm_name(how), flops=flops, memory=True)
+    return Contestant(f"{who} {how}", prepare, references(how), machine.mm_name(how), flops, memory=True)
 
 
-def _with_references(racing: list[Contestant]) -> list[Contestant]:
-    """Everyone's ratio is to the preferred contestant."""
-    names = [contestant.name for contestant in racing]
-    return [replace_reference(contestant, names) for contestant in racing]
-
-
-def replace_reference(contestant: Contestant, names: list[str]) -> Contestant:
-    """The same with its reference, one of ``names``: another engine at the same precision, or else one at float32."""
-    precision = contestant.name.rpartition(" ")[2]
-    wanted = [f"{who} {precision}" for who in PREFERRED if who != engine_native.NAME]
-    wanted += [f"{who} fp32" for who in PREFERRED]
-    reference = next((name for name in wanted if name in names), "")
-    return Contestant(**vars(contestant) | {"reference": reference})
+def references(precision: str) -> tuple[str, ...]:
+    """To whom a time is compared: to another engine at the same precision, or else to one at float32."""
+    others = [f"{who} {precision}" for who in PREFERRED if who != engine_native.NAME]
+    return tuple(dict.fromkeys([*others, *(f"{who} fp32" for who in PREFERRED)]))
 
 
 def _engine(

@@ -9,6 +9,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +27,8 @@ class Contestant:
     name: str
     prepare: Callable[[], Callable[[], object]]
     """Makes ready what is not timed; returns the work."""
-    reference: str = ""
-    """The contestant that its ratio is taken to; none where empty."""
+    references: tuple[str, ...] = ()
+    """Its ratio is taken to the first of these contestants that ran."""
     peak: str = ""
     """The contestant whose rate of arithmetic is the machine's at this precision."""
     flops: int = 0
@@ -40,6 +41,8 @@ class Contestant:
     """How often the whole does this part."""
     memory: bool = False
     """Whether its peak memory is wanted."""
+    yardstick: bool = False
+    """Whether it runs whoever is left out (``Options.only``): the others are read against it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Options:
     size: str = "full"
     """``full``, ``quick`` (one size, three rounds) or ``tiny`` (for tests that it runs)."""
     only: tuple[str, ...] = ()
-    """Contestants' names must begin with one of these; all without."""
+    """Contestants' names must begin with one of these, other than yardsticks'; all without."""
     peers: tuple[str, ...] = ()
     """Modules with further contestants (``pipeline.bench.engines.Peer``)."""
     budget_s: float = math.inf
@@ -75,17 +78,13 @@ class Options:
         """Rounds of a case, unless time runs out."""
         return {"full": 7, "quick": 3, "tiny": 2}[self.size]
 
-    def wanted(self, name: str) -> bool:
-        """Whether a contestant of that name takes part."""
-        return not self.only or name.startswith(self.only)
-
 
 @dataclass
 class Measured:
     """What came out of a case."""
 
     times_ms: dict[str, list[float]]
-    """By contestant, one time per round."""
+    """By contestant, one time per round; who failed in a round has none."""
     peak_bytes: dict[str, int]
     """Rise of memory in one run, where it is known here: on CUDA."""
     outputs: dict[str, Any]
@@ -102,15 +101,19 @@ def measure(case: Case, options: Options, deadline: float = math.inf) -> Measure
         deadline: of ``time.monotonic``; the first round is always finished.
     """
     measured = Measured({}, {}, {}, {})
-    works = dict(_prepared(case.contestants, measured, options.device))
-    repeats = {name: _repeats(work, options.device) for name, work in works.items()}
+    works = _prepared(case.contestants, measured, options.device)
     for number in range(options.rounds):
         if number and time.monotonic() > deadline:
             break
         gc.collect()
         for name in in_turn(list(works), number):
-            spent = timed_ms(works[name], options.device, repeats[name])
-            measured.times_ms.setdefault(name, []).append(spent)
+            work, repeats = works[name]
+            with _failure_noted(name, measured):
+                spent = timed_ms(work, options.device, repeats)
+                measured.times_ms.setdefault(name, []).append(spent)
+        works = {name: work for name, work in works.items() if name not in measured.failed}
+    for name in measured.failed:
+        measured.times_ms.pop(name, None)
     return measured
 
 
@@ -121,19 +124,27 @@ def in_turn(names: Sequence[str], number: int) -> list[str]:
 
 def _prepared(
     contestants: Sequence[Contestant], measured: Measured, device: str
-) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Work of every contestant after its first run; who fails is noted and leaves."""
+) -> dict[str, tuple[Callable[[], object], int]]:
+    """Work of every contestant after its first run, and how often a round repeats it; who fails is noted and leaves."""
+    works = {}
     for contestant in contestants:
-        try:
+        with _failure_noted(contestant.name, measured):
             work = contestant.prepare()
             measured.outputs[contestant.name], peak = _first_run(work, device)
-        except Exception as error:  # a peer may fail in any way; it is named, with its error, in table and record
-            first_line = (str(error).strip() or "no message").splitlines()[0]
-            measured.failed[contestant.name] = f"{type(error).__name__}: {first_line}"
-            continue
-        if contestant.memory and peak is not None:
-            measured.peak_bytes[contestant.name] = peak
-        yield contestant.name, work
+            if contestant.memory and peak is not None:
+                measured.peak_bytes[contestant.name] = peak
+            works[contestant.name] = work, _repeats(work, device)
+    return works
+
+
+@contextmanager
+def _failure_noted(name: str, measured: Measured) -> Iterator[None]:
+    """A peer may fail in any way: it is named, with its error, in table and record."""
+    try:
+        yield
+    except Exception as error:
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        measured.failed[name] = f"{type(error).__name__}: {first_line}"
 
 
 def _first_run(work: Callable[[], object], device: str) -> tuple[object, int | None]:
@@ -190,9 +201,9 @@ def row(contestant: Contestant, measured: Measured) -> dict[str, Any]:
         line |= {"items": contestant.items, "items_per_s": 1e3 * contestant.items / line["ms"]["median"]}
     if name in measured.peak_bytes:
         line["peak_bytes"] = measured.peak_bytes[name]
-    if contestant.reference in measured.times_ms:
-        ratios = [other / own for other, own in zip(measured.times_ms[contestant.reference], times, strict=True)]
-        line["faster_than"] = {"name": contestant.reference, **spread(ratios)}
+    if reference := next((other for other in contestant.references if other in measured.times_ms), ""):
+        ratios = [other / own for other, own in zip(measured.times_ms[reference], times, strict=True)]
+        line["faster_than"] = {"name": reference, **spread(ratios)}
     return line
 
 

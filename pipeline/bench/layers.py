@@ -35,9 +35,8 @@ def cases(options: Options) -> Iterator[Case]:
     for scan, batch in sizes(options):
         coords, features = (part.to(options.device) for part in street_batch(*SCANS[scan], batch))
         for engine, precision in product(engines, machine.precisions(options.device)):
-            if options.wanted(f"{engine} {precision}"):
-                title = f"{engine} {precision}, {scan}, batch {batch}"
-                yield _case(title, config, engine, precision, coords, features, options)
+            title = f"{engine} {precision}, {scan}, batch {batch}"
+            yield _case(title, config, engine, precision, coords, features, options)
 
 
 def sizes(options: Options) -> list[tuple[str, int]]:
@@ -123,7 +122,7 @@ def _map(layer: LayerWork, x: SparseTensor) -> Any:
 
 
 def _pass(run: Callable[[Tensor], Tensor], features: Tensor, weight: Tensor | None) -> Callable[[], object]:
-    """Forward and backward, with the gradient of features that have one (all but the network's input) and weight."""
+    """Forward and backward, with the gradients of features and weight; the network's input alone would need none."""
     features.requires_grad_(True)
     gradient = torch.randn_like(run(features))
 
@@ -141,18 +140,27 @@ def _is_layer(row: dict[str, Any]) -> bool:
 
 
 def finish(record_case: dict[str, Any]) -> None:
-    """Adds to every layer's row what bounds it, and to the case where the time of a whole pass goes."""
+    """Adds to every layer's row what bounds it, and to the case where the time of a whole pass goes.
+
+    What is read against a row that is not there, because it failed or was left out, is not added.
+    """
     rows = {row["name"]: row for row in record_case["rows"]}
-    peak = rows[machine.mm_name(record_case["facts"]["precision"])]["gflop_per_s"]
-    bandwidth = rows[machine.COPY]["gb_per_s"]
-    whole, shares = rows[WHOLE]["ms"]["median"], {}
-    for row in rows.values():
+    product = rows.get(machine.mm_name(record_case["facts"]["precision"]))
+    copy, whole = rows.get(machine.COPY), rows.get(WHOLE)
+    if product and copy:
+        for row in filter(_is_layer, rows.values()):
+            bound_s = max(row.get("gflop", 0.0) / product["gflop_per_s"], row["mb"] / 1e3 / copy["gb_per_s"])
+            row |= {"bound_ms": 1e3 * bound_s, "share_of_bound": 1e3 * bound_s / row["ms"]["median"]}
+    if whole:
+        record_case["share_of_whole"] = _shares(list(rows.values()), whole["ms"]["median"])
+
+
+def _shares(rows: list[dict[str, Any]], whole_ms: float) -> dict[str, float]:
+    """Parts of a whole pass, into every row and by kind."""
+    shares: dict[str, float] = {}
+    for row in rows:
         if row["name"] == MAPS or _is_layer(row):
-            total = row["ms"]["median"] * row.get("times", 1)
-            row["share_of_whole"] = total / whole
-            kind = row["name"].partition(" s")[0] if row["name"] != MAPS else MAPS
-            shares[kind] = shares.get(kind, 0.0) + total / whole
-        if _is_layer(row):
-            bound = max(row.get("gflop", 0.0) / peak, row["mb"] / 1e3 / bandwidth) * 1e3
-            row |= {"bound_ms": bound, "share_of_bound": bound / row["ms"]["median"]}
-    record_case["share_of_whole"] = shares
+            row["share_of_whole"] = row["ms"]["median"] * row.get("times", 1) / whole_ms
+            kind = row["name"].partition(" s")[0]
+            shares[kind] = shares.get(kind, 0.0) + row["share_of_whole"]
+    return shares

@@ -24,7 +24,7 @@ def cases(options: Options) -> Iterator[Case]:
         source = source_of(drive)
         batches = [list(range(first, first + 2)) for first in range(0, len(source), 2)]
         loading = [
-            Contestant(loader_name(workers), reading(source, batches, workers), loader_name(0), items=len(source))
+            Contestant(loader_name(workers), reading(source, batches, workers), (loader_name(0),), items=len(source))
             for workers in WORKERS
         ]
         config, scan = (TINY, "tiny") if tiny else (MinkUNetConfig(), "20 k voxels")
@@ -56,6 +56,8 @@ def said(record_cases: list[dict[str, Any]], device: str) -> list[str]:
     lines = []
     for case in record_cases:
         rates = {row["name"]: row["items_per_s"] for row in case["rows"]}
+        if not {STEP, loader_name(0)} <= rates.keys():
+            continue
         share = rates[STEP] / rates[loader_name(0)]
         lines.append(f"loading a sample in the training thread takes {100 * share:.1f} % of the time of a step on it")
     return lines

@@ -38,11 +38,11 @@ def contestants(options: Options, wanted: tuple[str, ...]) -> list[Contestant]:
     """The machine's rates at the precisions ``wanted``, and its copy."""
     edge = _edge(options)
     products = [
-        Contestant(mm_name(precision), _product(edge, precision, options.device), flops=2 * edge**3)
+        Contestant(mm_name(precision), _product(edge, precision, options.device), flops=2 * edge**3, yardstick=True)
         for precision in wanted
     ]
     size = 4 * edge**2 * (8 if options.size != "tiny" else 1)
-    return [*products, Contestant(COPY, _copy(size // 4, options.device), num_bytes=2 * size)]
+    return [*products, Contestant(COPY, _copy(size // 4, options.device), num_bytes=2 * size, yardstick=True)]
 
 
 def _edge(options: Options) -> int:

@@ -31,7 +31,7 @@ def cases(options: Options) -> Iterator[Case]:
         points = open_dataset(NuScenesConfig(version=VERSION), drive.inputs.raw).load_points(frame)
         xyz = np.ascontiguousarray(points[:, :3])
         facts = {"points": len(xyz), "cameras": len(frame.cameras)}
-        ours = Contestant(OURS, lambda: lambda: project(frame, xyz).visible, DEVKIT, items=len(xyz))
+        ours = Contestant(OURS, lambda: lambda: project(frame, xyz).visible, (DEVKIT,), items=len(xyz))
         theirs = Contestant(DEVKIT, devkit_projection(drive, frame, points), items=len(xyz))
         yield Case("one key frame", facts, [ours, theirs], differences)
 

@@ -3,13 +3,17 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lima_core.errors import StoreError
+import torch
+
+from lima_core.errors import ConfigError, StoreError, did_you_mean
 from lima_core.types import Resources
 from lima_core.whole import write_json
 from pipeline.bench import memory
@@ -35,29 +39,54 @@ def run(
         commit: of the code, where it is no git checkout and cannot know.
     """
     record = _head(name, options, commit) | {"absent": getattr(module, "absent", lambda _: {})(options), "cases": []}
+    record["cut_short"] = "ended before all cases were measured"  # until they are
+    with torch.cuda.device(options.device) if options.device.startswith("cuda") else nullcontext():
+        for _ in _measured(record, module, options, say):
+            if out:
+                write_json(out, plain(record, name))
+    if out:
+        write_json(out, plain(record, name))
+    return plain(record, name)
+
+
+def _measured(
+    record: dict[str, Any], module: ModuleType, options: Options, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Adds case after case to the record."""
     deadline = time.monotonic() + options.budget_s
     for case in module.cases(options):
         if record["cases"] and time.monotonic() > deadline:
             record["cut_short"] = f"time was up before {case.title}"
             say(record["cut_short"])
-            break
-        say(f"{name}: {case.title}, {len(case.contestants)} contestants")
+            return
+        case = wanted(case, options.only, record["subject"])
+        say(f"{record['subject']}: {case.title}, {len(case.contestants)} contestants")
         record["cases"].append(_case_record(case, module, options, deadline))
         record["load_average"].append(os.getloadavg()[0])
         if hasattr(module, "said"):
             record["said"] = module.said(record["cases"], options.device)
-        if out:
-            write_json(out, plain(record, name))
-    return plain(record, name)
+        yield
+    del record["cut_short"]
+
+
+def wanted(case: Case, only: Sequence[str], subject: str) -> Case:
+    """The case with those contestants whose names begin with one of ``only``, and the yardsticks; all without.
+
+    Raises:
+        ConfigError: one of ``only`` is no contestant's beginning.
+    """
+    names = [contestant.name for contestant in case.contestants if not contestant.yardstick]
+    for beginning in only:
+        if not any(name.startswith(beginning) for name in names):
+            where, what = f"lima bench {subject} --only", f"no contestant begins with {beginning!r}"
+            raise ConfigError(what, where=where, remedy=did_you_mean(beginning, names))
+    racing = [one for one in case.contestants if one.yardstick or not only or one.name.startswith(tuple(only))]
+    return replace(case, contestants=racing)
 
 
 def _case_record(case: Case, module: ModuleType, options: Options, deadline: float) -> dict[str, Any]:
     measured = measure(case, options, deadline)
-    peaks, no_peaks = {}, {}
-    if time.monotonic() < deadline:
-        peaks, no_peaks = memory.peaks(module.__name__, case, options)
-    elif options.device == "cpu" and any(contestant.memory for contestant in case.contestants):
-        no_peaks = {"peak memory": "not measured, time was up"}
+    peaks, no_peaks = memory.peaks(module.__name__, case, options, deadline)
     measured.peak_bytes |= {name: peak for name, peak in peaks.items() if name in measured.times_ms}
     failed = no_peaks | measured.failed
     line = {"title": case.title, "facts": case.facts, "rows": rows(case, measured), "failed": failed}
@@ -75,6 +104,7 @@ def _head(name: str, options: Options, commit: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "subject": name,
         "size": options.size,
+        "only": list(options.only),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "budget_s": options.budget_s if math.isfinite(options.budget_s) else None,
         "provenance": facts,

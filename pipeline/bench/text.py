@@ -54,6 +54,7 @@ def machine_line(record: dict[str, Any]) -> str:
     load = f"load {min(record['load_average']):.1f} to {max(record['load_average']):.1f}"
     parts = [where, f"torch {facts['packages'].get('torch')}", f"commit {commit}", record["date"][:10], load]
     size = [record["size"]] if record["size"] != "full" else []
+    size += [f"only {' and '.join(only)}"] if (only := record.get("only")) else []
     return "; ".join([*parts, *size, *([record["note"]] if record["note"] else [])])
 
 

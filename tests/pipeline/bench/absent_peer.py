@@ -1,7 +1,10 @@
 """A peer that cannot run here."""
 
 NAME = "absent peer"
-PRECISIONS = ("fp32",)
+
+
+def precisions(device: str) -> tuple[str, ...]:
+    return ("fp32",)
 
 
 def missing(device: str) -> str:

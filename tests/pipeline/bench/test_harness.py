@@ -50,9 +50,20 @@ def test_who_fails_is_named_and_the_others_go_on() -> None:
     assert [line["name"] for line in rows(case(Contestant("bad", broken), calling([], "good")), measured)] == ["good"]
 
 
+def test_who_fails_in_a_round_is_named_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "_repeats", lambda work, device: 1)
+    left = iter([None, None])  # the first run and the first round
+    tired = Contestant("tired", lambda: lambda: next(left))
+    both = case(tired, calling([], "good"))
+    measured = measure(both, Options(size="quick"))
+    assert measured.failed == {"tired": "StopIteration: no message"}
+    assert {name: len(times) for name, times in measured.times_ms.items()} == {"good": 3}
+    assert [line["name"] for line in rows(both, measured)] == ["good"]
+
+
 def test_ratios_are_taken_within_rounds() -> None:
     times = {"peer": [10.0, 100.0, 30.0], "ours": [5.0, 20.0, 30.0], "mm": [1.0, 2.0, 3.0]}
-    ours = Contestant("ours", lambda: lambda: None, reference="peer", peak="mm", flops=10, items=4)
+    ours = Contestant("ours", lambda: lambda: None, references=("gone", "peer", "mm"), peak="mm", flops=10, items=4)
     peer = Contestant("peer", lambda: lambda: None)
     mm = Contestant("mm", lambda: lambda: None, flops=8)
     lines = {line["name"]: line for line in rows(case(ours, peer, mm), Measured(times, {"ours": 7}, {}, {}))}
@@ -66,7 +77,7 @@ def test_ratios_are_taken_within_rounds() -> None:
 
 
 def test_a_missing_reference_gives_no_ratio() -> None:
-    alone = Contestant("alone", lambda: lambda: None, reference="absent")
+    alone = Contestant("alone", lambda: lambda: None, references=("absent",))
     assert "faster_than" not in row(alone, Measured({"alone": [1.0]}, {}, {}, {}))
 
 

@@ -19,9 +19,10 @@ ROW_KEYS = {"name", "rounds", "ms"}
 def toy(*titles: str) -> SimpleNamespace:
     def cases(options: Options) -> Iterator[Case]:
         for title in titles:
-            work = Contestant("ours", lambda: lambda: None, reference="peer", items=2)
+            work = Contestant("ours", lambda: lambda: None, references=("peer",), items=2)
             bad = Contestant("bad", lambda: lambda: 1 / 0)
-            yield Case(title, {"voxels": 7}, [work, Contestant("peer", lambda: lambda: None), bad])
+            copy = Contestant("copy", lambda: lambda: None, yardstick=True)
+            yield Case(title, {"voxels": 7}, [work, Contestant("peer", lambda: lambda: None), bad, copy])
 
     return SimpleNamespace(
         __name__="toy",
@@ -43,6 +44,7 @@ def test_a_record_says_what_ran_where_and_how_it_ended(tmp_path: Path) -> None:
     assert len(record["load_average"]) == 3
     assert record["absent"] == {"other": "not installed"} and record["said"] == ["So."]
     assert [case["title"] for case in record["cases"]] == ["first", "second"]
+    assert "cut_short" not in record
     case = record["cases"][0]
     assert case["failed"] == {"bad": "ZeroDivisionError: division by zero"}
     assert all(row.keys() >= ROW_KEYS for row in case["rows"])
@@ -64,7 +66,19 @@ def test_what_is_on_disk_after_an_interruption_is_what_was_measured(tmp_path: Pa
     out = tmp_path / "record.json"
     with pytest.raises(KeyboardInterrupt):
         run("toy", SimpleNamespace(__name__="toy", cases=cases), Options(size="tiny"), out, lambda line: None)
-    assert [case["title"] for case in json.loads(out.read_text())["cases"]] == ["first"]
+    record = json.loads(out.read_text())
+    assert [case["title"] for case in record["cases"]] == ["first"]
+    assert record["cut_short"] == "ended before all cases were measured"
+
+
+def test_only_those_asked_for_run_and_the_yardsticks() -> None:
+    record = run("toy", toy("first"), Options(size="tiny", only=("ou",)), None, lambda line: None)
+    (case,) = record["cases"]
+    assert [row["name"] for row in case["rows"]] == ["ours", "copy"] and case["failed"] == {}
+    assert record["only"] == ["ou"] and "only ou" in text.as_text(record).splitlines()[0]
+    for unknown in ("per", "copy"):
+        with pytest.raises(ConfigError, match=f"--only: no contestant begins with '{unknown}'.*known: bad, ours, peer"):
+            run("toy", toy("first"), Options(size="tiny", only=("ours", unknown)), None, lambda line: None)
 
 
 def test_edited_files_are_told() -> None:

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from torch import Tensor
 
 NAME = "toy peer"
-PRECISIONS = ("fp32",)
+
+
+def precisions(device: str) -> tuple[str, ...]:
+    return ("fp32",)
 
 
 def missing(device: str) -> str:
