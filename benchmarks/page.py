@@ -2,7 +2,8 @@
 
 python -m benchmarks.page
 
-Between ``<!-- records: SUBJECT -->`` and ``<!-- end -->`` goes, for every hardware, its newest record of the subject.
+Between ``<!-- records: SUBJECT -->`` and ``<!-- end -->`` goes, for every hardware, its newest record of the subject at
+full size. A record of some contestants or of some cases is taken only where there is none of all.
 """
 
 import json
@@ -26,16 +27,20 @@ def filled(page: str, files: Iterable[Path]) -> str:
 
 
 def newest_records(files: Iterable[Path]) -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:
-    """By subject and hardware, as the file's name has it: name and content of the newest."""
+    """By subject and hardware, as the file's name has it: name and content of the newest of the fullest."""
     found: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
     for path in files:
         record = json.loads(path.read_text())
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA or record["size"] != "full":
             continue  # results of older scripts lie beside
         key = (record["subject"], path.name.partition("_")[0])
-        if key not in found or record["date"] > found[key][1]["date"]:
+        if key not in found or _rank(record) > _rank(found[key][1]):
             found[key] = (path.name, record)
     return found
+
+
+def _rank(record: dict[str, Any]) -> tuple[bool, bool, str]:
+    return not record.get("only"), "cut_short" not in record, record["date"]
 
 
 def _of_subject(newest: dict[tuple[str, str], tuple[str, dict[str, Any]]], subject: str) -> str:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,6 +32,8 @@ PARTS = {
     "cpu": (("engines", 0.5), ("layers", 0.4), ("step", 0.5), ("loader", 0.6), ("projection", 0.8), ("bank", 0.9)),
 }
 """What runs on which kind of device, in this order, and the share of the time still left that it may take."""
+LAST = 0.9
+"""The share of whatever is asked for last: the rest is for the round that runs when time is up."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,13 @@ class Session:
     @property
     def parts(self) -> tuple[tuple[str, float], ...]:
         """Parts and their shares."""
-        parts = PARTS[self.device.partition(":")[0]]
-        return tuple((part, share) for part, share in parts if not self.only or part in self.only)
+        known = PARTS[self.device.partition(":")[0]]
+        asked = [(part, share) for part, share in known if not self.only or part in self.only]
+        return tuple((part, LAST if part == asked[-1][0] else share) for part, share in asked)
 
     def file(self, subject: str) -> Path:
         """Where the record of a subject goes."""
-        where = "-".join([hardware_slug(self.device), *([self.label] if self.label else [])])
+        where = "-".join(filter(None, [hardware_slug(self.device), self.label]))
         return self.out / f"{where}_{datetime.now(UTC):%Y-%m-%d}_{subject}.json"
 
 
@@ -68,18 +71,26 @@ def hardware_slug(device: str) -> str:
 
 
 def commands(session: Session, part: str, seconds: float) -> list[list[str]]:
-    """What to start for a part: the second only if the first dies."""
+    """What to start for a part: the second, with a record of its own, only if the first dies."""
     if part == "tests":
         return [test_command()]
+    if part != "engines":
+        return [bench_command(session, part, seconds)]
+    peers = [word for peer in peer_modules() for word in ("--peer", peer)]
+    native = replace(session, label="-".join(filter(None, [session.label, "native"])))
+    return [
+        [*bench_command(session, part, seconds), *peers],
+        [*bench_command(native, part, seconds), "--only", "native"],
+    ]
+
+
+def bench_command(session: Session, part: str, seconds: float) -> list[str]:
+    """``lima bench`` of one subject."""
     words = [sys.executable, "-m", "pipeline.cli", "bench", part, "--device", session.device]
     file = Path(os.path.relpath(session.file(part).resolve(), ROOT))  # the record keeps the command: no paths of mine
     words += ["--out", str(file), "--minutes", f"{seconds / 60:.3f}"]
     words += ["--commit", session.commit] if session.commit else []
-    words += [f"--{session.size}"] if session.size != "full" else []
-    if part != "engines":
-        return [words]
-    peers = [word for peer in peer_modules() for word in ("--peer", peer)]
-    return [[*words, *peers], [*words, "--only", "native"]]
+    return words + ([f"--{session.size}"] if session.size != "full" else [])
 
 
 def test_command() -> list[str]:
@@ -119,21 +130,26 @@ def run(session: Session) -> list[str]:
             continue
         for command in commands(session, part, share * left):
             print(f"--- {part}, {share * left:.0f} of {left:.0f} s left: {' '.join(command)}", flush=True)
-            trouble = _run_part(command, ends - time.monotonic())
+            trouble, timed_out = _run_part(command, share * left if part == "tests" else ends - time.monotonic())
             if trouble:
                 troubles.append(f"{part}: {trouble}")
-            if not trouble or trouble.endswith("s"):  # out of time: no second try
+            if not trouble or timed_out:
                 break
     return troubles
 
 
-def _run_part(command: Sequence[str], seconds: float) -> str:
-    """What went wrong; empty for nothing."""
+def _run_part(command: Sequence[str], seconds: float) -> tuple[str, bool]:
+    """What went wrong, empty for nothing, and whether it was time that ran out."""
     try:
         done = subprocess.run(command, cwd=ROOT, timeout=max(seconds, 1.0))
     except subprocess.TimeoutExpired:
-        return f"stopped after {seconds:.0f} s"
-    return f"exit status {done.returncode}" if done.returncode else ""
+        return f"stopped after {seconds:.0f} s", True
+    return f"exit status {done.returncode}" if done.returncode else "", False
+
+
+def written(folder: Path, subject: str, since: float) -> list[Path]:
+    """Records of a subject that were written after ``since``, seconds of the epoch."""
+    return [path for path in sorted(folder.glob(f"*_{subject}.json")) if path.stat().st_mtime >= since]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -151,11 +167,12 @@ def main(words: Sequence[str] | None = None) -> int:
     session = Session(**{name: value for name, value in asked.items() if name != "parts"})
     if unknown := set(session.only) - {part for part, _ in session.parts}:
         parser.error(f"no such part on {session.device}: {', '.join(sorted(unknown))}")
+    started = time.time()
     troubles = run(session)
     for part, _ in session.parts:
-        if session.file(part).is_file():
-            print(f"\n=== {part}: {session.file(part)}\n")
-            print(as_text(checked(json.loads(session.file(part).read_text()), session.file(part))))
+        for path in written(session.out, part, started):
+            print(f"\n=== {part}: {path}\n")
+            print(as_text(checked(json.loads(path.read_text()), path)))
     print("\n".join(["", *(f"TROUBLE {trouble}" for trouble in troubles)]))
     return 1 if troubles else 0
 

@@ -1,6 +1,7 @@
 """The measuring session on a CPU at tiny sizes, so that it cannot rot where no GPU is."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -52,6 +53,27 @@ def test_time_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: py
     assert "TROUBLE engines: stopped after 1 s" in printed and "TROUBLE step: no time left" in printed
 
 
+def test_tests_take_their_share_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short(monkeypatch, ("tests", 0.25), ("step", 0.9))
+    limits: list[float] = []
+    monkeypatch.setattr(session, "_run_part", lambda command, seconds: (limits.append(seconds) or "", False))
+    assert session.run(session.Session("cpu", 4.0, tmp_path, "", "tiny")) == []
+    assert limits == pytest.approx([60.0, 240.0], abs=2.0)
+
+
+def test_only_what_this_session_wrote_is_printed(tmp_path: Path) -> None:
+    for name, written in (
+        ("m_2026-01-01_step", 100.0),
+        ("m_2026-01-02_step", 300.0),
+        ("m-native_2026-01-02_step", 301.0),
+    ):
+        (tmp_path / f"{name}.json").write_text("{}")
+        os.utime(tmp_path / f"{name}.json", (written, written))
+    (tmp_path / "m_2026-01-02_bank.json").write_text("{}")
+    found = session.written(tmp_path, "step", 200.0)
+    assert [path.stem for path in found] == ["m-native_2026-01-02_step", "m_2026-01-02_step"]
+
+
 def test_the_parts_on_a_gpu_are_the_lima_bench_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "gpu_name", lambda device: "NVIDIA H200")
     asked = session.Session("cuda", 8.0, tmp_path, "beef", "full")
@@ -59,9 +81,11 @@ def test_the_parts_on_a_gpu_are_the_lima_bench_of_a_checkout(tmp_path: Path, mon
     first, second = session.commands(asked, "engines", 90.0)
     assert "benchmarks.peers.spconv_minkunet" in first and "--peer" not in second
     assert second[-2:] == ["--only", "native"]
+    files = [Path(command[command.index("--out") + 1]).name.partition("_")[0] for command in (first, second)]
+    assert files == ["nvidia-h200", "nvidia-h200-native"]
     assert first[first.index("--minutes") + 1] == "1.500"
     labelled = replace(asked, label="peers", only=("layers",))
-    assert [part for part, _ in labelled.parts] == ["layers"]
+    assert labelled.parts == (("layers", session.LAST),)
     assert labelled.file("layers").name.startswith("nvidia-h200-peers_")
     assert asked.file("engines").name.startswith("nvidia-h200_") and asked.file("engines").name.endswith(
         "_engines.json"
@@ -96,6 +120,26 @@ def test_the_page_shows_the_newest_record_of_each_machine(tmp_path: Path) -> Non
     assert "| ours | 10 | 1 to 20 | 3 |" in done and "| ours | 11" not in done and "old\n" not in done
     assert done.startswith("before\n") and done.endswith("after\n") and done.count("Not measured yet") == 1
     assert page.filled(done, sorted(tmp_path.glob("*.json"))) == done
+
+
+def test_a_smaller_record_never_takes_the_place_of_a_whole_one(tmp_path: Path) -> None:
+    whole = {"schema": SCHEMA, "subject": "step", "size": "full", "only": [], "date": "2026-01-01"}
+    later = {"date": "2026-01-02"}
+    others = {
+        "m_1_step": {},
+        "m_2_step": later | {"size": "quick"},
+        "m_3_step": later | {"cut_short": "time was up"},
+        "m_4_step": later | {"only": ["native"]},
+        "n-native_5_step": later | {"only": ["native"]},
+        "o_6_step": {"size": "tiny"},
+    }
+    for name, changes in others.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(whole | changes))
+    newest = page.newest_records(sorted(tmp_path.glob("*.json")))
+    assert {key[1]: name for key, (name, _) in newest.items()} == {
+        "m": "m_1_step.json",
+        "n-native": "n-native_5_step.json",
+    }
 
 
 def test_the_page_is_that_of_the_records() -> None:
