@@ -18,48 +18,35 @@ Writes
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
-from torch import nn
 
 from lima_core.cost import Cost, Scale
-from lima_core.datasets import DatasetConfig, dataset_config, open_dataset
-from lima_core.datasets.adapter import Dataset
-from lima_core.datasets.nuscenes import SPLITS, NuScenesConfig
-from lima_core.errors import CheckpointError, ConfigError, DataError
-from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, VoxelGridConfig, described_grid
+from lima_core.datasets import dataset_config, open_dataset
+from lima_core.errors import DataError
+from lima_core.geometry.voxels import VoxelGridConfig
 from lima_core.loading.augment import AugmentConfig
-from lima_core.loading.collate import SegmentationBatch
 from lima_core.loading.heldout import hold_out, scenes_hash
-from lima_core.loading.limits import LimitsConfig, dropped_points
+from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.segmentation import IN_CHANNELS, SegmentationSource
 from lima_core.loading.subsets import Subset, SubsetConfig, take_subset
-from lima_core.loading.voxelise import voxelise
 from lima_core.models import BackboneConfig, build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
-from lima_core.models.pretrained import described_config
-from lima_core.models.recompute import recompute_activations
-from lima_core.parallel import PartsProgress
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.predictions import Predictions
 from lima_core.tasks import TaskConfig
 from lima_core.tasks.heldout import MIOU, heldout_scores
-from lima_core.tasks.probe import DEFAULT_BUDGET_BYTES, FeatureBatch, FrozenFeatures
-from lima_core.tasks.segmentation import (
-    SegmentationConfig,
-    SegmentationModel,
-    predict_points,
-    segmentation_loss,
-    taught,
-)
-from lima_core.training.checkpoint import load_weights, read_meta, save_weights
+from lima_core.tasks.predicting import eval_set, predict
+from lima_core.tasks.probe import DEFAULT_BUDGET_BYTES
+from lima_core.tasks.segmentation import SegmentationConfig, SegmentationModel
+from lima_core.tasks.start import Init, Start, start_from
+from lima_core.tasks.training import Training, train_all, train_probe
+from lima_core.training.checkpoint import save_weights
 from lima_core.training.choice import SelectionConfig, Validation
 from lima_core.training.cost import training_bytes, training_seconds
-from lima_core.training.loop import FitConfig, FitResult, finish, fit
-from lima_core.training.objective import Objective
-from lima_core.training.optim import AdamWConfig, ParamGroup, decayed_groups
-from lima_core.training.prefetch import ahead
+from lima_core.training.loop import FitConfig, FitResult, finish
+from lima_core.training.optim import AdamWConfig
 from lima_core.types import Config as BaseConfig
 from lima_core.types import DatasetFacts, Frame, Resources
 
@@ -74,7 +61,7 @@ class Config(BaseConfig):
     task: TaskConfig = SegmentationConfig()
     probe: bool = False
     """Train the head alone."""
-    init: Literal["random", "pretrained"] = "pretrained"
+    init: Init = "pretrained"
     subset: SubsetConfig = SubsetConfig()
     """Share of the labelled training frames."""
     fit: FitConfig = FitConfig(epochs=100, batch_size=16, optimiser=AdamWConfig(lr=1e-3))
@@ -108,19 +95,6 @@ class Inputs:
     checkpoint: Path | None = None
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where a training starts from."""
-
-    backbone: nn.Module
-    config: BackboneConfig
-    voxels: CartesianGrid | CylindricalGrid
-    method: str
-    """Pre-training method; ``none`` at random."""
-    teacher: str
-    """Its teacher; empty at random."""
-
-
 def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
     """Trains, saves the model, predicts the validation split.
 
@@ -136,16 +110,32 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     subset = take_subset(index.frames(split="train"), config.subset)
     frames = validation_frames(index)
     trained, heldout = (subset, ()) if config.selection.rule == "last" else hold_out(subset, config.selection.heldout)
-    start = start_from(config, inputs.checkpoint, resources.engine)
+    start = start_from(
+        config.init,
+        inputs.checkpoint,
+        config.backbone,
+        config.voxels,
+        bn_momentum=config.bn_momentum,
+        engine=resources.engine,
+        seed=config.seed,
+    )
     model = SegmentationModel(start.backbone, len(index.facts.classes), config.seed)
     source = SegmentationSource(dataset, trained.frames, start.voxels, config.augment, config.seed, config.limits)
     meta = describe(config, start, subset, index.facts) | {"selection": selection_of(config, heldout)}
-    options = {"save": lambda path: save_weights(path / "model", model, meta)}
+    training = Training(
+        config.task,
+        config.fit,
+        config.head_lr_multiplier,
+        config.layer_decay,
+        config.seed,
+        out,
+        resources,
+        save=lambda path: save_weights(path / "model", model, meta),
+    )
     if heldout:
         scores = partial(heldout_scores, model, dataset, heldout, start.voxels, index.facts.classes, resources)
-        options["validation"] = Validation(scores, config.selection.every, MIOU)
-    train = train_probe if config.probe else train_all
-    result = train(model, source, config, out, resources, options)
+        training = replace(training, validation=Validation(scores, config.selection.every, MIOU))
+    result = (train_probe if config.probe else train_all)(model, source, training)
     if resources.rank > 0:
         return {}
     chosen = {"chosen_step": result.chosen_step, "chosen_epoch": result.chosen_epoch}
@@ -188,143 +178,6 @@ def validation_frames(index: FrameIndex) -> tuple[Frame, ...]:
     if unlabelled := [frame.token for frame in frames if frame.labels is None]:
         raise DataError(f"{len(unlabelled)} validation frames have no labels, the first is {unlabelled[0]}")
     return frames
-
-
-def start_from(config: Config, checkpoint: Path | None, engine: str) -> Start:
-    """Backbone and voxels, from the checkpoint or at random.
-
-    Raises:
-        CheckpointError: a checkpoint that is not what the config says, or not of this input.
-        ConfigError: ``init`` without what it needs.
-    """
-    if config.init == "random":
-        return _random_start(config, checkpoint, engine)
-    if checkpoint is None:
-        raise ConfigError("init 'pretrained' without a checkpoint", remedy="distill one, or set init to 'random'")
-    folder = checkpoint / "backbone"
-    meta = read_meta(folder)
-    _check_meta(meta, config, folder)
-    backbone_config = described_config(meta, folder)
-    voxels = described_grid(meta["voxels"])
-    backbone_config = _downstream(backbone_config, config)
-    backbone = build_backbone(backbone_config, IN_CHANNELS, engine, config.seed)
-    load_weights(folder, backbone)
-    return Start(backbone, backbone_config, voxels, meta["method"], meta["teacher"])
-
-
-def _random_start(config: Config, checkpoint: Path | None, engine: str) -> Start:
-    if checkpoint is not None:
-        raise ConfigError("init 'random' with a checkpoint", where=checkpoint, remedy="set init to 'pretrained'")
-    if config.backbone is None or config.voxels is None:
-        remedy = "give those of the distilled model it is compared with"
-        raise ConfigError("init 'random' needs the configs backbone and voxels", remedy=remedy)
-    backbone_config = _downstream(config.backbone, config)
-    backbone = build_backbone(backbone_config, IN_CHANNELS, engine, config.seed)
-    return Start(backbone, backbone_config, config.voxels, "none", "")
-
-
-def _downstream(backbone: BackboneConfig, config: Config) -> BackboneConfig:
-    return backbone.model_copy(update={"bn_momentum": config.bn_momentum})
-
-
-def _check_meta(meta: dict[str, Any], config: Config, where: Path) -> None:
-    """The checkpoint is a backbone for our input, and the one that the config means, if it means one."""
-    remedy = "use the checkpoint that belongs to this config"
-    if meta.get("kind") != "backbone":
-        raise CheckpointError(f"holds a {meta.get('kind')!r}, not a 'backbone'", where=where, remedy=remedy)
-    if meta["in_channels"] != IN_CHANNELS:
-        what = f"takes {meta['in_channels']} input channels, not {IN_CHANNELS} (x y z intensity)"
-        raise CheckpointError(what, where=where, remedy="distill again")
-    voxels = described_grid(meta["voxels"]).model_dump(mode="json")
-    backbone = described_config(meta, where).model_dump(mode="json")
-    for name, wanted, found in (("backbone", config.backbone, backbone), ("voxels", config.voxels, voxels)):
-        wanted = wanted.model_dump(mode="json") if wanted else found
-        keys = sorted((wanted.keys() | found.keys()) - {"bn_momentum"})
-        for key in keys:
-            if wanted.get(key) != found.get(key):
-                what = f"another {name}: {key} is {found.get(key)}, the config says {wanted.get(key)}"
-                raise CheckpointError(what, where=where, remedy=remedy)
-
-
-def train_all(
-    model: SegmentationModel,
-    source: SegmentationSource,
-    config: Config,
-    out: Path,
-    resources: Resources,
-    options: dict[str, Any],
-) -> FitResult:
-    """Trains backbone and head; ``options`` are further arguments of ``fit``."""
-    if resources.checkpoint_activations:
-        recompute_activations(model.backbone)
-
-    def loss(batch: SegmentationBatch) -> Objective:
-        voxels = voxelise(batch.scans)
-        rows, labels = taught(model(voxels.tensor()), batch.labels, voxels, config.task.teach)
-        objective = segmentation_loss(rows, labels, config.task)
-        return objective._replace(numbers=objective.numbers | dropped_points(voxels.dropped))
-
-    groups = param_groups(model, config)
-    return fit(model, loss, source, config.fit, out, resources, config.seed, "finetune", groups=groups, **options)
-
-
-def param_groups(model: SegmentationModel, config: Config) -> list[ParamGroup]:
-    """Backbone, by stages where rates grow with depth, and head."""
-    head = ParamGroup("head", tuple(model.head.parameters()), config.head_lr_multiplier)
-    if config.layer_decay == 1:
-        return [ParamGroup("backbone", tuple(model.backbone.parameters())), head]
-    return [*decayed_groups(model.backbone.stages(), config.layer_decay), head]
-
-
-def train_probe(
-    model: SegmentationModel,
-    source: SegmentationSource,
-    config: Config,
-    out: Path,
-    resources: Resources,
-    options: dict[str, Any],
-) -> FitResult:
-    """Trains the head alone; the backbone's tensors, BatchNorm statistics included, stay as they are."""
-    if config.layer_decay != 1:
-        raise ConfigError("layer_decay is for a backbone that is trained", where="probe", remedy="set it to 1")
-    backbone = model.backbone.to(resources.device)
-    features = FrozenFeatures(source, backbone, resources.device, config.fit.precision, config.task.teach)
-
-    def loss(batch: FeatureBatch) -> Objective:
-        objective = segmentation_loss(model.head(batch.features), batch.labels, config.task)
-        return objective._replace(numbers=objective.numbers | dropped_points(batch.dropped))
-
-    # Frozen features are made where batches are loaded: inline, so that the backbone has all threads.
-    inline = replace(resources, workers=0)
-    return fit(model.head, loss, features, config.fit, out, inline, config.seed, "probe", **options)
-
-
-def predict(
-    model: SegmentationModel,
-    dataset: Dataset,
-    frames: tuple[Frame, ...],
-    voxels: CartesianGrid | CylindricalGrid,
-    predictions: Predictions,
-    resources: Resources,
-) -> None:
-    """Writes the classes of all points of ``frames``; those that a killed run finished are left as they are.
-
-    Raises:
-        DataError: a frame that cannot be used.
-    """
-    missing = [i for i, frame in enumerate(frames) if frame.token not in predictions]
-    source = SegmentationSource(dataset, frames, voxels, None, 0)
-    model.to(resources.device).eval()
-    with PartsProgress("predict", len(missing), "frames") as progress:
-        for scan in ahead(source.unlabelled, missing, resources.workers):
-            predictions.write(scan.name, predict_points(model, scan, voxels, resources.device))
-            progress.advance()
-
-
-def eval_set(dataset: DatasetConfig) -> str:
-    """Name of the validation split in prediction paths: the devkit's for nuScenes, ``val`` elsewhere."""
-    splits = SPLITS[dataset.version] if isinstance(dataset, NuScenesConfig) else {}
-    return next((theirs for theirs, ours in splits.items() if ours == "val"), "val")
 
 
 def describe(config: Config, start: Start, subset: Subset, facts: DatasetFacts) -> dict[str, Any]:
