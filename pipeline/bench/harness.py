@@ -1,7 +1,8 @@
 """Contestants in turn, round by round, in one process, so that whatever else the machine does hits all alike.
 
 Even rounds run them in their order, odd rounds backwards, so that none always follows the same one. A first run of
-each does not count. What is short is repeated within a round until a measurement lasts ``FLOOR_MS``. Ratios are taken
+each does not count. What is short is repeated within a round until a measurement lasts ``FLOOR_MS``; whoever takes
+longer than ``SLOW_S`` takes part in the first round only, and its memory is not measured on a CPU. Ratios are taken
 within a round and then their median: on a shared machine that says more than a ratio of medians.
 """
 
@@ -18,6 +19,7 @@ import torch
 
 FLOOR_MS = 20.0
 MAX_REPEATS = 200
+SLOW_S = 12.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Measured:
     outputs: dict[str, Any]
     failed: dict[str, str]
     """Contestants that could not run, and why."""
+    slow_s: dict[str, float] = field(default_factory=dict)
+    """Contestants that ran in one round only: how long their first run took."""
 
 
 def measure(case: Case, options: Options, deadline: float = math.inf) -> Measured:
@@ -111,7 +115,7 @@ def measure(case: Case, options: Options, deadline: float = math.inf) -> Measure
             with _failure_noted(name, measured):
                 spent = timed_ms(work, options.device, repeats)
                 measured.times_ms.setdefault(name, []).append(spent)
-        works = {name: work for name, work in works.items() if name not in measured.failed}
+        works = {name: work for name, work in works.items() if name not in measured.failed | measured.slow_s}
     for name in measured.failed:
         measured.times_ms.pop(name, None)
     return measured
@@ -130,10 +134,12 @@ def _prepared(
     for contestant in contestants:
         with _failure_noted(contestant.name, measured):
             work = contestant.prepare()
-            measured.outputs[contestant.name], peak = _first_run(work, device)
+            measured.outputs[contestant.name], peak, first_s = _first_run(work, device)
             if contestant.memory and peak is not None:
                 measured.peak_bytes[contestant.name] = peak
-            works[contestant.name] = work, _repeats(work, device)
+            if first_s > SLOW_S:
+                measured.slow_s[contestant.name] = first_s
+            works[contestant.name] = work, _repeats(work, device) if first_s < 1 else 1
     return works
 
 
@@ -147,17 +153,17 @@ def _failure_noted(name: str, measured: Measured) -> Iterator[None]:
         measured.failed[name] = f"{type(error).__name__}: {first_line}"
 
 
-def _first_run(work: Callable[[], object], device: str) -> tuple[object, int | None]:
-    """What the work returns, and how far it raised CUDA's memory; the second run is the one that counts."""
-    output = work()
+def _first_run(work: Callable[[], object], device: str) -> tuple[object, int | None, float]:
+    """What the work returns, how far it raised CUDA's memory, seconds; on CUDA of a second run, with all compiled."""
+    started, output = time.monotonic(), work()
     if not device.startswith("cuda"):
-        return output, None
+        return output, None, time.monotonic() - started
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    output = work()
+    started, output = time.monotonic(), work()
     torch.cuda.synchronize(device)
-    return output, torch.cuda.max_memory_allocated(device) - before
+    return output, torch.cuda.max_memory_allocated(device) - before, time.monotonic() - started
 
 
 def _repeats(work: Callable[[], object], device: str) -> int:
@@ -202,14 +208,14 @@ def row(contestant: Contestant, measured: Measured) -> dict[str, Any]:
     if name in measured.peak_bytes:
         line["peak_bytes"] = measured.peak_bytes[name]
     if reference := next((other for other in contestant.references if other in measured.times_ms), ""):
-        ratios = [other / own for other, own in zip(measured.times_ms[reference], times, strict=True)]
+        ratios = [other / own for other, own in zip(measured.times_ms[reference], times, strict=False)]
         line["faster_than"] = {"name": reference, **spread(ratios)}
     return line
 
 
 def share_of_peak(contestant: Contestant, peak: Contestant, measured: Measured) -> float:
-    """Rate of arithmetic as a part of the machine's own, the median over rounds."""
-    pairs = zip(measured.times_ms[peak.name], measured.times_ms[contestant.name], strict=True)
+    """Rate of arithmetic as a part of the machine's own, the median over rounds in which both ran."""
+    pairs = zip(measured.times_ms[peak.name], measured.times_ms[contestant.name], strict=False)
     return spread([(contestant.flops / own) / (peak.flops / best) for best, own in pairs])["median"]
 
 

@@ -86,10 +86,12 @@ def wanted(case: Case, only: Sequence[str], subject: str) -> Case:
 
 def _case_record(case: Case, module: ModuleType, options: Options, deadline: float) -> dict[str, Any]:
     measured = measure(case, options, deadline)
-    peaks, no_peaks = memory.peaks(module.__name__, case, options, deadline)
+    quick = [contestant for contestant in case.contestants if contestant.name not in measured.slow_s]
+    peaks, no_peaks = memory.peaks(module.__name__, replace(case, contestants=quick), options, deadline)
     measured.peak_bytes |= {name: peak for name, peak in peaks.items() if name in measured.times_ms}
     failed = no_peaks | measured.failed
     line = {"title": case.title, "facts": case.facts, "rows": rows(case, measured), "failed": failed}
+    line["slow"] = {name: f"one round only, a run takes {taken:.0f} s" for name, taken in measured.slow_s.items()}
     if hasattr(module, "finish"):
         module.finish(line)
     return line

@@ -39,7 +39,7 @@ def _paragraphs(record: dict[str, Any], draw: Callable[[Sequence[str], Sequence[
     for case in record["cases"]:
         plain = {key: value for key, value in case["facts"].items() if not isinstance(value, dict)}
         facts = ", ".join(f"{key} {_fact(value)}" for key, value in plain.items())
-        failed = [f"{name}: {why}" for name, why in case["failed"].items()]
+        failed = [f"{name}: {why}" for name, why in (case["failed"] | case.get("slow", {})).items()]
         lines += [f"{case['title']} ({facts})", draw(*cells(case["rows"])), *failed]
     absent = "; ".join(f"{name} ({why})" for name, why in record["absent"].items())
     cut = record.get("cut_short", "")

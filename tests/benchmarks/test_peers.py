@@ -11,6 +11,7 @@ from benchmarks.peers import spconv_minkunet, spconv_repaired, torchsparse_minku
 from benchmarks.peers.unet import PeerUNet, copy_weights
 from lima_core.models import build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
+from lima_core.sparse import engine_spconv
 from lima_core.sparse.tensor import SparseTensor
 
 SMALL = MinkUNetConfig(
@@ -49,6 +50,15 @@ def test_with_our_weights_a_peer_returns_what_we_return(peer: ModuleType, monkey
     theirs = peer.training_pass(coords, features, SMALL)()
     expected = ours(SparseTensor(features, coords)).features.detach()
     torch.testing.assert_close(theirs, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_setting_ends_when_what_ran_with_it_fails() -> None:
+    owner = ModuleType("owner")
+    owner.name = before = object()
+    with pytest.raises(ZeroDivisionError), engine_spconv.setting(owner, "name", "another"):
+        assert owner.name == "another"
+        raise ZeroDivisionError
+    assert owner.name is before
 
 
 def test_no_cell_is_negative_and_the_grid_is_of_whole_coarse_cells() -> None:

@@ -61,6 +61,18 @@ def test_who_fails_in_a_round_is_named_and_the_others_go_on(monkeypatch: pytest.
     assert [line["name"] for line in rows(both, measured)] == ["good"]
 
 
+def test_who_is_slow_runs_in_the_first_round_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "SLOW_S", 0.02)
+    slow = Contestant("slow", lambda: lambda: time.sleep(0.03), references=("quick",))
+    both = case(slow, calling([], "quick"))
+    measured = measure(both, Options(size="tiny"))
+    assert list(measured.slow_s) == ["slow"] and measured.slow_s["slow"] >= 0.03
+    lines = rows(both, measured)
+    assert [line["rounds"] for line in lines] == [1, 2]
+    (first, _), (alone,) = measured.times_ms["quick"], measured.times_ms["slow"]
+    assert lines[0]["faster_than"]["median"] == pytest.approx(first / alone)
+
+
 def test_ratios_are_taken_within_rounds() -> None:
     times = {"peer": [10.0, 100.0, 30.0], "ours": [5.0, 20.0, 30.0], "mm": [1.0, 2.0, 3.0]}
     ours = Contestant("ours", lambda: lambda: None, references=("gone", "peer", "mm"), peak="mm", flops=10, items=4)

@@ -7,8 +7,8 @@ import pytest
 
 from lima_core.errors import ConfigError, StoreError
 from pipeline import cli
+from pipeline.bench import harness, memory, subject_module, text
 from pipeline.bench import record as records
-from pipeline.bench import subject_module, text
 from pipeline.bench.harness import Case, Contestant, Options
 from pipeline.bench.record import checked, note, run
 
@@ -106,6 +106,16 @@ def test_tables_have_no_empty_column_and_say_what_failed() -> None:
     assert any(line.startswith("ours") and " x peer" in line for line in lines)
     if record["note"]:
         assert record["note"] in lines[0]
+
+
+def test_who_is_slow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "SLOW_S", 0.0)
+    asked: list[str] = []
+    monkeypatch.setattr(memory, "peaks", lambda module, case, *rest: (asked.extend(case.contestants) or {}, {}))
+    record = run("toy", toy("first"), Options(size="tiny"), None, lambda line: None)
+    assert record["cases"][0]["slow"].keys() == {"ours", "peer", "copy"}
+    assert [contestant.name for contestant in asked] == ["bad"]
+    assert "peer: one round only, a run takes 0 s" in text.as_text(record)
 
 
 def test_other_files_are_no_records() -> None:
