@@ -9,7 +9,7 @@ nothing is distilled, nor what that needs: downstream runs start from it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,12 +17,12 @@ import stages
 from lima_core.datasets import open_dataset
 from lima_core.datasets.adapter import digest_files
 from lima_core.errors import CheckpointError, ConfigError
-from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, described_grid
-from lima_core.models import BackboneConfig
-from lima_core.models.pretrained import described_config
+from lima_core.models.described import Network, described_start
+from lima_core.models.pretrained import file_sha256
 from lima_core.teachers import HuggingFaceConfig
-from lima_core.training.checkpoint import META, WEIGHTS, read_meta
+from lima_core.training.checkpoint import WEIGHTS, read_meta
 from lima_core.types import Config
+from pipeline.fingerprint import digest
 from pipeline.node import Node, Source
 from stages import build_memory, distill, evaluate, extract_features, finetune, index, report, synth
 
@@ -50,7 +50,7 @@ class Experiment(Config):
     """Folder of the recordings; null: the synthetic world.  Not it enters recipes, but a digest of what it holds."""
     checkpoint: str | None = None
     """Folder of a pretrained network (``lima import``, ``lima export``) to start from; null: distill one.  Not it
-    enters recipes, but a digest of its weights."""
+    enters recipes, but a digest of its weights, sizes, method and teacher."""
     synth: stages.synth.Config = stages.synth.Config()
     index: stages.index.Config
     extract_features: stages.extract_features.Config = stages.extract_features.Config()
@@ -94,7 +94,7 @@ def build(experiment: Experiment) -> list[Node]:
     Raises:
         DataError: ``data_root`` is not there or holds no such data set.
         ConfigError: the same downstream run twice.
-        CheckpointError: ``checkpoint`` is no such folder.
+        CheckpointError: ``checkpoint`` is no such folder, or its ``model.json`` is broken.
     """
     world = Node("synth", synth, experiment.synth, {}) if experiment.data_root is None else None
     raw = world or _recordings(experiment)
@@ -124,22 +124,16 @@ def _teaching(experiment: Experiment, data: Mapping[str, Node | Source]) -> dict
     return {"extract_features": _features(experiment.extract_features, data), "build_memory": memory}
 
 
-class Network(NamedTuple):
-    """A student's sizes and cells."""
-
-    backbone: BackboneConfig
-    voxels: CartesianGrid | CylindricalGrid
-
-
 def _given(checkpoint: str) -> tuple[Source, Network]:
     """A pretrained network from elsewhere, by its digest, and what it says about itself."""
     folder = Path(checkpoint).expanduser()
-    meta, files = read_meta(folder / "backbone"), [folder / "backbone" / name for name in (META, WEIGHTS)]
-    if missing := [file for file in files if not file.is_file()]:
-        raise CheckpointError("no such file", where=missing[0], remedy="give a folder from lima import or lima export")
-    return Source(folder, digest_files(folder, files, [])), Network(
-        described_config(meta, folder), described_grid(meta["voxels"])
-    )
+    start = described_start(read_meta(folder / "backbone"), folder / "backbone")
+    weights = folder / "backbone" / WEIGHTS
+    if not weights.is_file():
+        raise CheckpointError("no such file", where=weights, remedy="give a folder from lima import or lima export")
+    # Not all of model.json: when it was written, by whom and what it scored change no number downstream.
+    said = {"weights": file_sha256(weights), "method": start.method, "teacher": start.teacher}
+    return Source(folder, digest(said | start.network._asdict())), start.network
 
 
 def _features(config: extract_features.Config, data: Mapping[str, Node | Source]) -> Node:

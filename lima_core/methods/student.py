@@ -1,23 +1,22 @@
 """A finished student, rebuilt from the artifact of ``distill``: what the LiDAR network says about every point."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 from torch import nn
 
 from lima_core.errors import CheckpointError
-from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, described_grid
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid
 from lima_core.loading.scans import Scan, join_scans
-from lima_core.loading.segmentation import IN_CHANNELS
 from lima_core.loading.voxelise import voxelise
 from lima_core.memory.pooling import CrossView
-from lima_core.models import BackboneConfig, build_backbone
-from lima_core.models.heads import HeadConfig, build_head
-from lima_core.training.checkpoint import load_weights, read_meta
+from lima_core.models import build_backbone
+from lima_core.models.described import IN_CHANNELS, described_head, described_start, fact
+from lima_core.models.heads import build_head
+from lima_core.models.pretrained import fill
+from lima_core.training.checkpoint import read_meta
 
 
 @dataclass(frozen=True)
@@ -63,29 +62,23 @@ def load_student(path: Path, engine: str = "native", device: str = "cpu") -> Stu
     meta, head_meta = read_meta(path / "backbone"), read_meta(path / "head")
     if (meta.get("kind"), head_meta.get("kind")) != ("backbone", "head"):
         raise CheckpointError("holds no distilled student", where=path, remedy="give an artifact of lima stage distill")
-    if meta["in_channels"] != IN_CHANNELS:
-        what = f"takes {meta['in_channels']} input channels, not {IN_CHANNELS} (x y z intensity)"
-        raise CheckpointError(what, where=path, remedy="distill again")
+    start = described_start(meta, path / "backbone")
     if not {"window", "cross_view"} <= meta.keys():
         what = "does not say which memory taught it: an earlier version wrote it"
         raise CheckpointError(what, where=path, remedy="distill again")
-    backbone = build_backbone(_parsed(BackboneConfig, meta["backbone"]), IN_CHANNELS, engine)
-    head = build_head(_parsed(HeadConfig, head_meta["head"]), backbone.out_channels, head_meta["channels"])
-    load_weights(path / "backbone", backbone)
-    load_weights(path / "head", head)
+    head_config, channels = described_head(head_meta, path / "head")
+    backbone = build_backbone(start.network.backbone, IN_CHANNELS, engine)
+    head = build_head(head_config, backbone.out_channels, channels)
+    fill(backbone, meta, path / "backbone")
+    fill(head, head_meta, path / "head")
     return Student(
         backbone=backbone.to(device).eval(),
         head=head.to(device).eval(),
-        grid=described_grid(meta["voxels"]),
-        method=meta["method"],
-        teacher=meta["teacher"],
-        channels=head_meta["channels"],
-        window=meta["window"],
-        cross_view=meta["cross_view"],
+        grid=start.network.voxels,
+        method=start.method,
+        teacher=start.teacher,
+        channels=channels,
+        window=fact(meta, "window", int, path / "backbone"),
+        cross_view=fact(meta, "cross_view", str, path / "backbone"),
         device=device,
     )
-
-
-def _parsed(kind: object, value: dict) -> object:
-    """A config of that kind; through JSON, whose lists may become tuples."""
-    return TypeAdapter(kind).validate_json(json.dumps(value))

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from lima_core.errors import ConfigError
 from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid
+from lima_core.models.described import IN_CHANNELS, described_network
 from lima_core.models.foreign.dialect import Dialect
 from lima_core.models.foreign.exporting import in_dialect
-from lima_core.models.foreign.importing import IN_CHANNELS, Imported
-from lima_core.models.pretrained import described_config, file_sha256, load_model
+from lima_core.models.foreign.importing import Imported
+from lima_core.models.pretrained import file_sha256, load_model
 from lima_core.training.checkpoint import META, WEIGHTS, plain_tensors, read_meta, save_tensors
 from lima_core.whole import appears_whole, write_json
 
@@ -69,7 +70,7 @@ def export_foreign(source: Path, out: Path, dialect: Dialect, intensity_divisor:
     tensors = in_dialect(
         model.backbone.state_dict(),
         head,
-        described_config(model.meta, source),
+        described_network(model.meta, source).backbone,
         dialect,
         segmentation=bool(model.classes),
         intensity_divisor=intensity_divisor,

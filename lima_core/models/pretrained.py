@@ -9,19 +9,18 @@ out alike. ``model/`` is a segmentation model; ``backbone/`` is a student's netw
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from lima_core.errors import CheckpointError, DataError
-from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, described_grid, unique_voxels, voxel_coords
-from lima_core.models.backbones import BackboneConfig, build_backbone
-from lima_core.models.heads import HeadConfig, LinearHeadConfig, build_head
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, unique_voxels, voxel_coords
+from lima_core.models.backbones import build_backbone
+from lima_core.models.described import IN_CHANNELS, described_classes, described_head, described_network
+from lima_core.models.heads import LinearHeadConfig, build_head
 from lima_core.sparse.tensor import SparseTensor
 from lima_core.training.checkpoint import WEIGHTS, read_meta, read_weights, require_match
 
@@ -97,34 +96,26 @@ def load_model(path: str | Path, device: str = "cpu", engine: str = "native") ->
 
 def _segmentation_model(folder: Path, engine: str) -> PointModel:
     meta = read_meta(folder)
-    backbone = described_backbone(meta, folder, engine)
-    head = build_head(LinearHeadConfig(), backbone.out_channels, len(_fact(meta, "classes", folder)))
+    network = described_network(meta, folder)
+    backbone = build_backbone(network.backbone, IN_CHANNELS, engine)
+    head = build_head(LinearHeadConfig(), backbone.out_channels, len(described_classes(meta, folder)))
     parts = nn.ModuleDict({"backbone": backbone, "head": head})
     fill(parts, meta, folder)
-    return PointModel(backbone, head, _grid(meta, folder), meta)
+    return PointModel(backbone, head, network.voxels, meta)
 
 
 def _student(path: Path, engine: str) -> PointModel:
     folder, head = path / "backbone", None
     meta = read_meta(folder)
-    backbone = described_backbone(meta, folder, engine)
+    network = described_network(meta, folder)
+    backbone = build_backbone(network.backbone, IN_CHANNELS, engine)
     fill(backbone, meta, folder)
     if (path / "head").is_dir():
         head_meta = read_meta(path / "head")
-        config = _parsed(HeadConfig, _fact(head_meta, "head", path / "head"), path / "head")
-        head = build_head(config, backbone.out_channels, _fact(head_meta, "channels", path / "head"))
+        config, channels = described_head(head_meta, path / "head")
+        head = build_head(config, backbone.out_channels, channels)
         fill(head, head_meta, path / "head")
-    return PointModel(backbone, head, _grid(meta, folder), meta)
-
-
-def described_config(meta: dict[str, Any], folder: Path) -> BackboneConfig:
-    """The network's config as ``model.json`` has it."""
-    return _parsed(BackboneConfig, _fact(meta, "backbone", folder), folder)
-
-
-def described_backbone(meta: dict[str, Any], folder: Path, engine: str) -> nn.Module:
-    """The network that ``model.json`` describes, with fresh weights."""
-    return build_backbone(described_config(meta, folder), _fact(meta, "in_channels", folder), engine)
+    return PointModel(backbone, head, network.voxels, meta)
 
 
 def fill(module: nn.Module, meta: dict[str, Any], folder: Path) -> None:
@@ -157,31 +148,3 @@ def file_sha256(path: Path) -> str:
     """Of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fact(meta: dict[str, Any], name: str, folder: Path) -> Any:
-    if name not in meta:
-        raise CheckpointError(f"model.json does not say {name!r}", where=folder, remedy="fetch the folder again")
-    return meta[name]
-
-
-def _grid(meta: dict[str, Any], folder: Path) -> CartesianGrid | CylindricalGrid:
-    try:
-        return described_grid(_fact(meta, "voxels", folder))
-    except ValidationError as error:
-        raise _unknown("voxels", error, folder) from None
-
-
-def _parsed(kind: Any, value: Any, folder: Path) -> Any:
-    """A config of that kind; through JSON, whose lists may become tuples."""
-    try:
-        return TypeAdapter(kind).validate_json(json.dumps(value))
-    except ValidationError as error:
-        raise _unknown("an architecture", error, folder) from None
-
-
-def _unknown(what: str, error: ValidationError, folder: Path) -> CheckpointError:
-    problem = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in problem["loc"])
-    what = f"{what} not known here: {field} {problem['input']!r} ({problem['msg']})"
-    return CheckpointError(what, where=folder, remedy="use the version of lima that wrote it, or a newer one")

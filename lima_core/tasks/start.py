@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
 from lima_core.errors import CheckpointError, ConfigError
-from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid, described_grid
-from lima_core.loading.segmentation import IN_CHANNELS
+from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid
 from lima_core.models import BackboneConfig, build_backbone
-from lima_core.models.pretrained import described_config
-from lima_core.training.checkpoint import load_weights, read_meta
+from lima_core.models.described import IN_CHANNELS, Network, described_start
+from lima_core.models.pretrained import fill
+from lima_core.training.checkpoint import read_meta
 
 Init = Literal["random", "pretrained"]
 Grid = CartesianGrid | CylindricalGrid
@@ -52,22 +52,21 @@ def start_from(
         seed: of random weights.
 
     Raises:
-        CheckpointError: a checkpoint that is not what the config says, or not of this input.
+        CheckpointError: a checkpoint that is damaged, not finite, not of this input, or not what the config says.
         ConfigError: ``init`` without what it needs.
     """
     folder = _folder(init, checkpoint)
     if folder is None:
-        config, grid, method, teacher = *_given(backbone, voxels), "none", ""
+        network, method, teacher = _given(backbone, voxels), "none", ""
     else:
         meta = read_meta(folder)
-        _check_meta(meta, backbone, voxels, folder)
-        config, grid = described_config(meta, folder), described_grid(meta["voxels"])
-        method, teacher = meta["method"], meta["teacher"]
-    config = config.model_copy(update={"bn_momentum": bn_momentum})
-    network = build_backbone(config, IN_CHANNELS, engine, seed)
+        network, method, teacher = described_start(meta, folder)
+        _require_same(network, Network(backbone, voxels), folder)
+    config = network.backbone.model_copy(update={"bn_momentum": bn_momentum})
+    module = build_backbone(config, IN_CHANNELS, engine, seed)
     if folder is not None:
-        load_weights(folder, network)
-    return Start(network, config, grid, method, teacher)
+        fill(module, meta, folder)
+    return Start(module, config, network.voxels, method, teacher)
 
 
 def _folder(init: Init, checkpoint: Path | None) -> Path | None:
@@ -81,26 +80,20 @@ def _folder(init: Init, checkpoint: Path | None) -> Path | None:
     return checkpoint / "backbone"
 
 
-def _given(backbone: BackboneConfig | None, voxels: Grid | None) -> tuple[BackboneConfig, Grid]:
+def _given(backbone: BackboneConfig | None, voxels: Grid | None) -> Network:
     if backbone is None or voxels is None:
         remedy = "give those of the distilled model it is compared with"
         raise ConfigError("init 'random' needs the configs backbone and voxels", remedy=remedy)
-    return backbone, voxels
+    return Network(backbone, voxels)
 
 
-def _check_meta(meta: dict[str, Any], backbone: BackboneConfig | None, voxels: Grid | None, where: Path) -> None:
-    """The checkpoint is a backbone for our input, and the one that the config means, if it means one."""
-    remedy = "use the checkpoint that belongs to this config"
-    if meta.get("kind") != "backbone":
-        raise CheckpointError(f"holds a {meta.get('kind')!r}, not a 'backbone'", where=where, remedy=remedy)
-    if meta["in_channels"] != IN_CHANNELS:
-        what = f"takes {meta['in_channels']} input channels, not {IN_CHANNELS} (x y z intensity)"
-        raise CheckpointError(what, where=where, remedy="distill again")
-    grid = described_grid(meta["voxels"]).model_dump(mode="json")
-    network = described_config(meta, where).model_dump(mode="json")
-    for name, wanted, found in (("backbone", backbone, network), ("voxels", voxels, grid)):
-        wanted = wanted.model_dump(mode="json") if wanted else found
-        for key in sorted((wanted.keys() | found.keys()) - {"bn_momentum"}):
-            if wanted.get(key) != found.get(key):
-                what = f"another {name}: {key} is {found.get(key)}, the config says {wanted.get(key)}"
+def _require_same(found: Network, wanted: Network, where: Path) -> None:
+    """Raises a CheckpointError if the checkpoint is another network than the config means, where it means one."""
+    for name, config, there in zip(Network._fields, wanted, found, strict=True):
+        there = there.model_dump(mode="json")
+        config = config.model_dump(mode="json") if config else there
+        for key in sorted((config.keys() | there.keys()) - {"bn_momentum"}):
+            if config.get(key) != there.get(key):
+                what = f"another {name}: {key} is {there.get(key)}, the config says {config.get(key)}"
+                remedy = "use the checkpoint that belongs to this config"
                 raise CheckpointError(what, where=where, remedy=remedy)

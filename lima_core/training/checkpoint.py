@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -39,13 +38,17 @@ def read_meta(path_dir: Path) -> dict[str, Any]:
     """What the weights in ``path_dir`` say about themselves.
 
     Raises:
-        CheckpointError: the folder holds no readable ``model.json``.
+        CheckpointError: the folder holds no readable ``model.json``, or one that is no JSON object.
     """
+    remedy = "give a folder with model.json"
     try:
-        return json.loads((path_dir / META).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        meta = json.loads((path_dir / META).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: neither JSON nor text
         what = f"no checkpoint here ({type(error).__name__})"
-        raise CheckpointError(what, where=path_dir, remedy="give a folder with model.json") from error
+        raise CheckpointError(what, where=path_dir, remedy=remedy) from error
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{META} holds a {type(meta).__name__}, not an object", where=path_dir, remedy=remedy)
+    return meta
 
 
 def read_weights(path_dir: Path) -> dict[str, Tensor]:
@@ -76,15 +79,3 @@ def require_match(stored: dict[str, Tensor], wanted: dict[str, Tensor], where: o
         shown = "; ".join(lines[:3]) + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")
         remedy = "use the backbone config that the checkpoint was made with (its model.json)"
         raise CheckpointError(f"weights of another architecture: {shown}", where=where, remedy=remedy)
-
-
-def load_weights(path_dir: Path, module: nn.Module) -> None:
-    """Fills ``module`` with the weights in ``path_dir``; every tensor must be there and fit.
-
-    Raises:
-        CheckpointError: unreadable, or another architecture (names the first differences).
-    """
-    stored = read_weights(path_dir)
-    require_match(stored, module.state_dict(), path_dir)
-    with torch.no_grad():
-        module.load_state_dict(stored)

@@ -13,7 +13,8 @@ from lima_core.memory.cross_sequence import CrossSequenceConfig
 from lima_core.methods.lima import Lima, LimaConfig
 from lima_core.models import build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
-from lima_core.training.checkpoint import load_weights, read_meta
+from lima_core.models.pretrained import fill
+from lima_core.training.checkpoint import read_meta
 from lima_core.training.loop import FitConfig
 from lima_core.training.optim import AdamWConfig
 from lima_core.types import Resources
@@ -41,7 +42,7 @@ def test_the_loss_falls_and_the_checkpoint_says_what_it_is(built: Artifacts, tmp
     assert summary["window"] == 3 and "filterbank" in summary["teacher"]
     meta = read_meta(tmp_path / "out/backbone")
     assert meta["kind"] == "backbone" and meta["method"] == "lima" and meta["in_channels"] == 4
-    load_weights(tmp_path / "out/backbone", build_backbone(BACKBONE, 4))
+    fill(build_backbone(BACKBONE, 4), meta, tmp_path / "out/backbone")
     assert not (tmp_path / "out/resume").exists()
 
 
@@ -49,7 +50,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(built: Artifacts, tmp_p
     train(built, tmp_path / "out", steps=1)
     wider = MinkUNetConfig(**{**BACKBONE.model_dump(), "stem": 8})
     with pytest.raises(CheckpointError, match=r"weights of another architecture: .* is "):
-        load_weights(tmp_path / "out/backbone", build_backbone(wider, 4))
+        fill(build_backbone(wider, 4), {}, tmp_path / "out/backbone")
 
 
 def test_a_killed_run_continues_to_the_same_bytes(

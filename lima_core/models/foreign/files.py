@@ -7,6 +7,7 @@ numbers of NumPy, mmengine's loss curves. Their classes are not imported: an ine
 import re
 import struct
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,12 +21,10 @@ from torch import Tensor
 from lima_core.errors import CheckpointError
 
 BOOKKEEPING = (
-    "builtins.dict",
     "builtins.getattr",
+    "builtins.list",
     "builtins.set",
-    "collections.defaultdict",
     "datetime.datetime",
-    "mmengine.config.config.ConfigDict",
     "mmengine.logging.history_buffer.HistoryBuffer",
     "numpy._core.multiarray._reconstruct",
     "numpy._core.multiarray.scalar",
@@ -34,10 +33,20 @@ BOOKKEEPING = (
     "numpy.dtype",
     "numpy.ndarray",
     "pathlib.PosixPath",
-    "pytorch_lightning.utilities.parsing.AttributeDict",
 )
 """Globals that checkpoints of the peers name and weights do not need; each is read as an ``Inert``."""
-
+DICTS = (
+    "builtins.dict",
+    "collections.defaultdict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "mmengine.config.config.ConfigDict",
+    "mmcv.utils.config.ConfigDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning.pytorch.utilities.parsing.AttributeDict",
+    "addict.addict.Dict",
+)
+"""Dicts with extras; each is read as an ``Entries``. PyTorch's reader fills in entries of exact types only."""
 
 MALFORMED = (
     OSError,
@@ -67,6 +76,14 @@ class Inert:
         """Keeps nothing."""
 
 
+class Entries:
+    """Stands for a dict of another class: makes a plain one with its entries, without its extras."""
+
+    def __new__(cls, *values: Any, **__: Any) -> OrderedDict:
+        """Filled from the first argument where that is a dict; else PyTorch's reader fills it."""
+        return OrderedDict(values[0] if values and isinstance(values[0], dict) else ())
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors in a file, by name; of nested dicts the keys are joined by dots (``state_dict.backbone.conv1...``).
 
@@ -94,7 +111,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([(Inert, name) for name in BOOKKEEPING]):
+        stand_ins = [(Inert, name) for name in BOOKKEEPING] + [(Entries, name) for name in DICTS]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
             warnings.simplefilter("ignore")  # of pickle protocols that PyTorch did not write: they are refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -110,9 +128,10 @@ def _broken(path: Path, error: Exception) -> CheckpointError:
 
 def _refused(path: Path, error: UnpicklingError) -> CheckpointError:
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if not found:
+    if not found and not re.search("Can only|call reduce", str(error)):
         return _broken(path, error)
-    what = f"holds an object ({found[1]}) that only running the file's own code can read, which is refused"
+    name = f" ({found[1]})" if found else ""
+    what = f"holds an object{name} that only running the file's own code can read, which is refused"
     remedy = "where you trust the file, save its state dict alone: safetensors.torch.save_file(state_dict, ...)"
     return CheckpointError(what, where=path, remedy=remedy)
 

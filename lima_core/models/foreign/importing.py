@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lima_core.errors import CheckpointError
 from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid
+from lima_core.models.described import IN_CHANNELS
 from lima_core.models.foreign.dialect import LIMA, Dialect, Head, layers
 from lima_core.models.foreign.files import read_tensors
 from lima_core.models.foreign.kernels import Layout, from_lima, to_lima
@@ -24,8 +25,8 @@ from lima_core.models.pretrained import require_finite
 NORM = ("weight", "bias", "running_mean", "running_var")
 COUNTER = "num_batches_tracked"
 """Written by every BatchNorm, read by none that has a momentum; old files lack it."""
-IN_CHANNELS, INTENSITY = 4, 3
-"""Of the features that networks here are given: x, y, z, intensity."""
+INTENSITY = 3
+"""Its column in the features that networks here are given."""
 INPUTS = {1: (INTENSITY,), 4: None}
 """What a network with so many input channels is taken to see (``MinkUNetConfig.inputs``)."""
 
@@ -82,6 +83,7 @@ def import_file(path: Path, prefix: str | None = None, intensity_divisor: float 
     tensors = read_tensors(path)
     found = recognise(tensors, path, prefix)
     inside = {name.removeprefix(found.prefix): t for name, t in tensors.items() if name.startswith(found.prefix)}
+    _require_plain(inside, path)
     config, channels = infer_config(inside, found.dialect, path)
     if channels not in INPUTS:
         what = f"takes {channels} input channels; 4 (x y z intensity) and 1 (intensity) are known here"
@@ -141,11 +143,30 @@ def _taken(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, where: P
     if name not in tensors:
         raise CheckpointError(f"{name} is missing", where=where, remedy="the file is not complete: fetch it again")
     tensor = tensors[name]
+    _require_plain({name: tensor}, where)
     if tensor.shape != shape:
         what = f"{name} is {tuple(tensor.shape)}, not {tuple(shape)}"
         raise CheckpointError(what, where=where, remedy="it is of another architecture than its names say")
     require_finite({name: tensor}, where)
     return tensor.float().contiguous()
+
+
+def _require_plain(tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Raises a CheckpointError that names the first tensor that is no plain array of real numbers in memory."""
+    for name, tensor in tensors.items():
+        counts = name.endswith(f".{COUNTER}")
+        problems = {
+            "has no values (a meta tensor)": tensor.is_meta,
+            "is quantised": tensor.is_quantized,
+            f"is stored as {tensor.layout}".replace("torch.", ""): tensor.layout != torch.strided,
+            f"holds {tensor.dtype}, not floating-point numbers".replace("torch.", ""): not (
+                tensor.is_floating_point() or counts
+            ),
+            f"is {tuple(tensor.shape)}, not a single number": counts and tensor.numel() != 1,
+        }
+        if found := next((problem for problem, there in problems.items() if there), None):
+            remedy = "save plain dense floating-point weights"
+            raise CheckpointError(f"{name} {found}", where=where, remedy=remedy)
 
 
 def _head(

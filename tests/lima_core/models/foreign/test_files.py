@@ -3,7 +3,7 @@
 import os
 import pickle
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from types import ModuleType
 
@@ -55,6 +55,51 @@ def test_bookkeeping_of_mmengine_is_passed_over_without_its_code(
     for part in ("mmengine", "mmengine.logging", name):
         monkeypatch.delitem(sys.modules, part)
     assert list(read_tensors(tmp_path / "epoch_1.pth")) == ["state_dict.a"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pytorch_lightning.utilities.parsing.AttributeDict",
+        "lightning_fabric.utilities.data.AttributeDict",
+        "mmengine.config.config.ConfigDict",
+    ],
+)
+@pytest.mark.parametrize("by_argument", [False, True])
+def test_a_dict_of_another_class_is_read_as_a_plain_one(
+    name: str, by_argument: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _, kind = name.rpartition(".")
+
+    class Named(dict):
+        if by_argument:
+
+            def __reduce_ex__(self, _: object) -> tuple:
+                return type(self), (dict(self),)
+
+    Named.__module__, Named.__qualname__ = module, kind
+    parts = module.split(".")
+    names = [".".join(parts[: i + 1]) for i in range(len(parts))]
+    for part in names:
+        monkeypatch.setitem(sys.modules, part, ModuleType(part))
+    monkeypatch.setattr(sys.modules[module], kind, Named, raising=False)
+    torch.save({"hyper_parameters": Named(lr=1.0, sizes=Named(a=torch.ones(2)))}, tmp_path / "last.ckpt")
+    for part in names:
+        monkeypatch.delitem(sys.modules, part)
+    assert list(read_tensors(tmp_path / "last.ckpt")) == ["hyper_parameters.sizes.a"]
+
+
+def test_a_dict_with_a_default_is_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1), "losses": defaultdict(list, {"x": [torch.zeros(1)]})}, tmp_path / "x.pth")
+    assert list(read_tensors(tmp_path / "x.pth")) == ["a"]
+
+
+def test_an_object_that_is_filled_in_is_refused_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lima_core.models.foreign.files.DICTS", ())
+    monkeypatch.setattr("lima_core.models.foreign.files.BOOKKEEPING", ("collections.defaultdict", "builtins.list"))
+    torch.save({"a": torch.ones(1), "losses": defaultdict(list, {"x": [1]})}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="holds an object that only running the file's own code can read"):
+        read_tensors(tmp_path / "x.pth")
 
 
 class Hostile:

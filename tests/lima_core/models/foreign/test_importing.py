@@ -1,5 +1,6 @@
 """Weights of other projects: every dialect against a dense network of its own, and back again."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -256,3 +257,25 @@ def test_the_dense_oracle_can_fail(tmp_path: Path) -> None:
     features, occupied, coords = scan(4)
     wanted = theirs(features, occupied)[:, coords[:, 0], coords[:, 1], coords[:, 2]].T
     assert not torch.allclose(outputs(imported, features, coords), wanted, atol=1e-3)
+
+
+WEIGHT, COUNTS = "backbone_3d.conv0.0.conv.kernel", "backbone_3d.conv0.0.norm.num_batches_tracked"
+
+
+@pytest.mark.parametrize(
+    ("key", "spoil", "line"),
+    [
+        (COUNTS, lambda _: torch.zeros(2), r"num_batches_tracked is \(2,\), not a single number"),
+        (WEIGHT, lambda t: t.to_sparse(), "kernel is stored as sparse_coo"),
+        (WEIGHT, lambda t: t.to(torch.int8), "kernel holds int8, not floating-point numbers"),
+        (WEIGHT, lambda t: t.to(torch.complex64), "kernel holds complex64, not floating-point numbers"),
+        (WEIGHT, lambda t: t.to("meta"), "kernel has no values"),
+    ],
+)
+def test_tensors_that_are_no_plain_weights(key: str, spoil: Callable, line: str, tmp_path: Path) -> None:
+    tensors = Network(PEERS["superflow"]).tensors
+    key = next(name for name in tensors if name.endswith(key.partition(".")[2]))
+    spoilt = tensors | {key: spoil(tensors.get(key, torch.zeros(1)).float())}
+    with pytest.raises(CheckpointError, match=line) as error:
+        import_file(saved(spoilt, tmp_path / "model.pth"))
+    assert "\n" not in str(error.value)
