@@ -121,7 +121,8 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     )
     model = SegmentationModel(start.backbone, len(index.facts.classes), config.seed)
     source = SegmentationSource(dataset, trained.frames, start.voxels, config.augment, config.seed, config.limits)
-    meta = describe(config, start, subset, index.facts) | {"selection": selection_of(config, heldout)}
+    made = {"selection": selection_of(config, heldout), "processes": resources.world_size}
+    meta = describe(config, start, subset, index.facts) | made
     training = Training(
         config.task,
         config.fit,

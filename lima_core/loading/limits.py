@@ -43,5 +43,5 @@ def kept_points(xyz: np.ndarray, config: LimitsConfig, rng: np.random.Generator)
 
 
 def dropped_points(dropped: Tensor | int | None) -> dict[str, Tensor | float]:
-    """What the curve has to say of a batch: the points that were left out; nothing where there is no bound."""
+    """A sum for the curve (``Objective.sums``): points left out of a batch; nothing where there is no bound."""
     return {} if dropped is None else {"dropped_points": dropped}

@@ -67,4 +67,4 @@ class Lima(nn.Module):
         student = self(voxels.tensor())
         taught_voxel, remain = voxels.of_points(batch.taught_point)
         distance = unit_distance(student[taught_voxel], targets[batch.taught_target[remain]])
-        return Objective(distance, len(taught_voxel), dropped_points(voxels.dropped))
+        return Objective(distance, len(taught_voxel), {}, dropped_points(voxels.dropped))

@@ -1,12 +1,17 @@
 """Lovasz-softmax: a convex surrogate of the mean IoU (Berman et al., CVPR 2018, algorithm 1), all classes at once.
 
+It is a function of the set of all points, so several processes show each other theirs and each differentiates its own.
+
 The loss is linear in the errors once their order is known, so only that product is differentiated; the rest, sorting
-above all, runs without autograd. It dominates the cost of a probe on a CPU: 60 000 voxels of 12 classes take 0.1 s.
+above all, runs without autograd. It dominates the cost of a probe on a CPU: 60 000 voxels of 12 classes take 0.1 s, and
+every process sorts those of all.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lima_core.training.distributed import ALONE, World
 
 
 def _descending(errors: Tensor) -> Tensor:
@@ -34,19 +39,29 @@ def _jaccard_slopes(errors: Tensor, truth: Tensor) -> Tensor:
     return torch.empty_like(slopes).scatter_(1, order, slopes)
 
 
-def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
+def lovasz_softmax(probabilities: Tensor, labels: Tensor, world: World = ALONE) -> Tensor:
     """Mean over the classes that occur in ``labels`` of the Lovasz extension of their Jaccard loss.
 
+    With several processes the set is that of all their points, and this is the part of the own ones, times all points
+    over own points: the mean of it weighted by own points, which the training loop takes, is the loss of the whole set,
+    and the sum of the gradients is its gradient. All processes must call this alike, those without points too.
+
     Args:
-        probabilities: (P, K) float32, rows sum to 1.
+        probabilities: (P, K) float32 or float64, rows sum to 1.
         labels: (P,) int64 in 0..K-1; points without a class are left out before. 0 points give 0.
+        world: the processes whose points are one set.
 
     Returns:
-        Scalar float32 in 0..1.
+        Scalar, of one process in 0..1.
     """
+    everyone = world.rows(torch.cat([probabilities.detach(), labels[:, None].to(probabilities.dtype)], 1))
     if not len(labels):
         return probabilities.sum()
-    present = labels.unique()
-    truth = labels == present[:, None]
-    errors = (truth.to(probabilities.dtype) - probabilities.T[present]).abs()
-    return (errors * _jaccard_slopes(errors.detach(), truth)).sum(1).mean()
+    table, first = torch.cat(everyone), sum(len(rows) for rows in everyone[: world.rank])
+    labels_of_all = table[:, -1].long()
+    present = labels_of_all.unique()
+    truth = labels_of_all == present[:, None]
+    slopes = _jaccard_slopes((truth.to(table.dtype) - table.T[present]).abs(), truth)
+    own = slice(first, first + len(labels))
+    errors = (truth[:, own].to(table.dtype) - probabilities.T[present]).abs()
+    return (errors * slopes[:, own]).sum(1).mean() * (len(table) / len(labels))

@@ -18,6 +18,7 @@ from lima_core.loading.voxelise import Voxelised, voxelise
 from lima_core.models.heads import LinearHeadConfig, build_head
 from lima_core.sparse.tensor import SparseTensor
 from lima_core.tasks.lovasz import lovasz_softmax
+from lima_core.training.distributed import ALONE, World
 from lima_core.training.objective import Objective
 from lima_core.types import IGNORE, Config
 
@@ -47,26 +48,27 @@ class SegmentationModel(nn.Module):
         return self.head(self.backbone(x).features)
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, config: SegmentationConfig) -> Objective:
-    """Cross entropy plus weighted Lovasz-softmax over the rows that have a class, in float32.
+def segmentation_loss(logits: Tensor, labels: Tensor, config: SegmentationConfig, world: World = ALONE) -> Objective:
+    """Cross entropy plus weighted Lovasz-softmax over the rows that have a class, in float32 (float64 of float64).
 
-    The cross entropy of a batch is the mean of its parts; Lovasz-softmax is a function of the set, so the mean of those
-    of micro-batches and processes is not that of the whole batch.
+    The cross entropy of a batch is the mean of its parts; Lovasz-softmax is a function of the set, which is one
+    micro-batch of all processes: the mean of those of micro-batches is not that of the whole batch.
 
     Args:
         logits: (P, K) any float.
         labels: (P,) int64 train ids, IGNORE where there is none.
         config: weights.
+        world: the processes that work on one micro-batch together; all must call this alike.
 
     Returns:
         The loss (0 with a zero gradient where no row has a class), the number of those rows, and its parts.
     """
     counted = labels != IGNORE
-    logits, labels = logits.float()[counted], labels[counted]
+    logits, labels = (logits if logits.dtype == torch.float64 else logits.float())[counted], labels[counted]
+    lovasz = lovasz_softmax(logits.softmax(1), labels, world)  # first of all: the others wait for it
     if not len(labels):
         return Objective(logits.sum(), 0, {"entropy": 0.0, "lovasz": 0.0})
     entropy = cross_entropy(logits, labels)
-    lovasz = lovasz_softmax(logits.softmax(1), labels)
     parts = {"entropy": entropy.detach(), "lovasz": lovasz.detach()}
     return Objective(entropy + config.lovasz_weight * lovasz, len(labels), parts)
 

@@ -13,6 +13,7 @@ from lima_core.models.recompute import recompute_activations
 from lima_core.tasks.probe import FeatureBatch, FrozenFeatures
 from lima_core.tasks.segmentation import SegmentationConfig, SegmentationModel, segmentation_loss, taught
 from lima_core.training.choice import Validation
+from lima_core.training.distributed import World
 from lima_core.training.loop import FitConfig, FitResult, fit
 from lima_core.training.objective import Objective
 from lima_core.training.optim import ParamGroup, decayed_groups
@@ -43,12 +44,13 @@ def train_all(model: SegmentationModel, source: SegmentationSource, training: Tr
     """Trains backbone and head; errors as ``fit``."""
     if training.resources.checkpoint_activations:
         recompute_activations(model.backbone)
+    world = World.of(training.resources)
 
     def loss(batch: SegmentationBatch) -> Objective:
         voxels = voxelise(batch.scans)
         rows, labels = taught(model(voxels.tensor()), batch.labels, voxels, training.task.teach)
-        objective = segmentation_loss(rows, labels, training.task)
-        return objective._replace(numbers=objective.numbers | dropped_points(voxels.dropped))
+        objective = segmentation_loss(rows, labels, training.task, world)
+        return objective._replace(sums=dropped_points(voxels.dropped))
 
     return fit(
         model,
@@ -84,10 +86,11 @@ def train_probe(model: SegmentationModel, source: SegmentationSource, training: 
     device = training.resources.device
     backbone = model.backbone.to(device)
     features = FrozenFeatures(source, backbone, device, training.fit.precision, training.task.teach)
+    world = World.of(training.resources)
 
     def loss(batch: FeatureBatch) -> Objective:
-        objective = segmentation_loss(model.head(batch.features), batch.labels, training.task)
-        return objective._replace(numbers=objective.numbers | dropped_points(batch.dropped))
+        objective = segmentation_loss(model.head(batch.features), batch.labels, training.task, world)
+        return objective._replace(sums=dropped_points(batch.dropped))
 
     return fit(
         model.head,

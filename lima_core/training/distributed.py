@@ -80,6 +80,23 @@ class World:
             remedy = "see what it said, and whether it was killed; what is finished is kept"
             raise UserError(what, where=f"process {self.rank} of {self.size}", remedy=remedy) from error
 
+    def rows(self, table: Tensor) -> list[Tensor]:
+        """Everyone's ``table`` (P, C), by rank; P may differ and be 0, C and dtype may not. All must call this alike.
+
+        Nothing is differentiated through it.
+        """
+        if self.size == 1:
+            return [table]
+        counts = torch.zeros(self.size, dtype=torch.int64, device=table.device)
+        counts[self.rank] = len(table)
+        lengths = self.total(counts).tolist()
+        own = table.new_zeros(max(lengths), table.shape[1])  # NCCL's parts are of one size
+        own[: len(table)] = table.detach()
+        everyone = [torch.empty_like(own) for _ in lengths]
+        if own.numel():
+            dist.all_gather(everyone, own)
+        return [rows[:length] for rows, length in zip(everyone, lengths, strict=True)]
+
     def barrier(self) -> None:
         """Returns when all have come here."""
         self.total(torch.zeros(1))
@@ -125,6 +142,9 @@ class World:
             dist.broadcast(tensor.detach(), src=0)
 
 
+ALONE = World()
+
+
 def buckets(tensors: Sequence[Tensor], limit_bytes: int = BUCKET_BYTES) -> Iterator[list[Tensor]]:
     """``tensors`` in order, in runs of one dtype and at most ``limit_bytes``, or of a single larger one."""
     bucket: list[Tensor] = []
@@ -137,6 +157,11 @@ def buckets(tensors: Sequence[Tensor], limit_bytes: int = BUCKET_BYTES) -> Itera
         num_bytes += tensor.nbytes
     if bucket:
         yield bucket
+
+
+def has_norms(module: nn.Module) -> bool:
+    """Some layer of ``module`` normalises over the batch."""
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
 
 
 def synchronise_norms(module: nn.Module, on: bool) -> None:

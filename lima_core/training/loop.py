@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from lima_core.training.choice import Validation, best_step, forget_worse, is_due, keep, load_best, save_best
 from lima_core.training.config import FitConfig
-from lima_core.training.distributed import World, synchronise_norms
+from lima_core.training.distributed import World, has_norms, synchronise_norms
 from lima_core.training.ema import Ema, averaged
 from lima_core.training.log import StepLog
 from lima_core.training.objective import Loss
@@ -68,6 +68,8 @@ class FitResult:
     """The step after which the weights were as they are now; the last one unless a validation chose another."""
     chosen_epoch: int
     """Its epoch, from 1."""
+    processes: int
+    """That trained together, at last. Without ``sync_batch_norm`` the numbers depend on it."""
 
 
 def fit(
@@ -126,6 +128,7 @@ def fit(
     with world.ends_together():
         world.same("the training to continue", f"step {state.done} of {_digest(module)}")
         with log as told:
+            _tell_norms(told, title, run)
             _tell_trial(told, title, run, source, resources)
             _all_steps(run, source, resources, told, checkpoint_every_s)
         return _end(run)
@@ -164,8 +167,9 @@ class _Run:
         if not (looks or keeps):
             return {}
         module = self.state.module
-        self.world.share(module, buffers_only=True)  # where BatchNorm is not synchronised, everyone has his own
         with averaged(module, self.state.ema):
+            # Where BatchNorm is not synchronised, everyone has his own statistics, and his own average of them.
+            self.world.share(module, buffers_only=True)
             numbers = _measured(module, self.validation) if looks else {}
             if self.world.leads and keeps:
                 keep(self.out, step + 1, self.stepper.config.checkpoints, self.save)
@@ -188,6 +192,13 @@ def _measured(module: nn.Module, validation: Validation) -> dict[str, float]:
             return validation.measure()
     finally:
         module.train()
+
+
+def _tell_norms(log: StepLog | None, title: str, run: _Run) -> None:
+    """Says once that the number of processes is part of what is trained, where it is."""
+    if log and run.world.size > 1 and not run.stepper.config.sync_batch_norm and has_norms(run.state.module):
+        what = f"each of {run.world.size} processes normalises with its own part"
+        log.say(f"{title} fit.sync_batch_norm is false: {what}; another number of them gives other numbers")
 
 
 def _tell_trial(log: StepLog | None, title: str, run: _Run, source: Source, resources: Resources) -> None:
@@ -239,7 +250,7 @@ def _end(run: _Run) -> FitResult:
     synchronise_norms(state.module, False)
     if world.leads:
         write_curve(run.out / "curve.parquet", state.curve)
-    return _result(run.plan, state.curve, chosen)
+    return _result(run.plan, state.curve, chosen, world.size)
 
 
 def _pinned(value: Any) -> Any:
@@ -270,12 +281,13 @@ def write_curve(path: Path, curve: Curve) -> None:
         pq.write_table(pa.table(table), partial)
 
 
-def _result(plan: Plan, curve: Curve, chosen: int) -> FitResult:
+def _result(plan: Plan, curve: Curve, chosen: int, processes: int) -> FitResult:
     losses = curve.columns()["loss"]
     epochs = math.ceil(plan.steps / plan.steps_per_epoch)
     last = losses[-max(1, len(losses) // 10) :].mean()
     chosen_epoch = math.ceil(chosen / plan.steps_per_epoch)
-    return FitResult(plan.steps, epochs, plan.num_samples, float(losses[0]), float(last), chosen, chosen_epoch)
+    first, last = float(losses[0]), float(last)
+    return FitResult(plan.steps, epochs, plan.num_samples, first, last, chosen, chosen_epoch, processes)
 
 
 class _Pacer:

@@ -1,6 +1,7 @@
-"""What a loss returns: a mean, over how many rows it is one, and further numbers."""
+"""What a loss returns: a mean, over how many rows it is one, and further numbers and counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -20,6 +21,8 @@ class Objective(NamedTuple):
     numbers: dict[str, float | Tensor]
     """For log and curve, means over the same rows; the same names for every batch. Tensors are scalars and are read
     once a step: a GPU is not waited for."""
+    sums: Mapping[str, float | Tensor] = MappingProxyType({})
+    """As ``numbers``, but counts of something else: added up over micro-batches and processes, without weights."""
 
 
 Loss = Callable[[Any], Objective]

@@ -57,19 +57,19 @@ class Stepper:
         for group, rate in zip(self.optimiser.param_groups, self.full_rates, strict=True):
             group["lr"] = rate * factor
         objectives = self.backward(parts)
-        facts, names = self._facts(objectives)
+        facts = self._facts(objectives)
         self._normalise(facts[0], alone=self._is_alone(parts))
         norm = self._clip()
         values = torch.stack([objective.value.double() for objective in objectives])
         # The only place where a step waits for a GPU.
         read = torch.cat([facts, norm.detach().double()[None], values]).tolist()
-        (count, loss, bad, *numbers), norm, values = read[: len(facts)], read[len(facts)], read[len(facts) + 1 :]
+        (count, loss, bad, *found), norm, values = read[: len(facts)], read[len(facts)], read[len(facts) + 1 :]
         self._check(step + 1, parts, values, bad, norm)
         self.optimiser.step()
         mean = values[0] if self._is_alone(parts) else loss / max(count, 1.0)
-        means = {name: number / max(count, 1.0) for name, number in zip(names, numbers, strict=True)}
         rate = self.config.optimiser.lr * factor
-        return {"step": step + 1, "epoch": epoch, "loss": mean, "lr": rate, "grad_norm": norm, "taught": count, **means}
+        head = {"step": step + 1, "epoch": epoch, "loss": mean, "lr": rate, "grad_norm": norm, "taught": count}
+        return head | _named(objectives[0], found, count)
 
     def _clip(self) -> Tensor:
         """L2 norm of all gradients together; they are made shorter where the config says so."""
@@ -102,17 +102,19 @@ class Stepper:
     def _is_alone(self, parts: Sequence[Batch]) -> bool:
         return len(parts) == 1 and self.world.size == 1
 
-    def _facts(self, objectives: Sequence[Objective]) -> tuple[Tensor, list[str]]:
-        """(3 + K,) float64: rows of the whole batch, sums over them of loss and numbers, non-finite micro-batches."""
-        names = list(objectives[0].numbers)
-        counts = [objective.count for objective in objectives]
-        rows = [[objective.value, *(objective.numbers[name] for name in names)] for objective in objectives]
+    def _facts(self, objectives: Sequence[Objective]) -> Tensor:
+        """(3 + K + S,) float64 of the whole batch, as ``_named`` reads it.
+
+        Its rows, the sum over them of the loss, non-finite micro-batches, sums over the rows of K numbers, S sums.
+        """
+        names, counted = list(objectives[0].numbers), list(objectives[0].sums)
+        rows = [[o.value, *(o.numbers[n] for n in names), *(o.sums[n] for n in counted)] for o in objectives]
         table = torch.stack([_column(row, self.device) for row in rows]).T
-        weights = torch.tensor(counts, dtype=torch.float64, device=self.device)
-        weighted = (table * weights).sum(1)
+        counts = torch.tensor([o.count for o in objectives], dtype=torch.float64, device=self.device)
+        weighted = (table[: 1 + len(names)] * counts).sum(1)
         bad = (~table[0].isfinite()).sum().double()
-        head = torch.stack([weights.sum(), weighted[0], bad])
-        return self.world.total(torch.cat([head, weighted[1:]])), names
+        head = torch.stack([counts.sum(), weighted[0], bad])
+        return self.world.total(torch.cat([head, weighted[1:], table[1 + len(names) :].sum(1)]))
 
     def _normalise(self, count: Tensor, alone: bool) -> None:
         """Gradients of the sum over this process's rows become those of the mean over everyone's."""
@@ -135,6 +137,13 @@ class Stepper:
         remedy = "look at these frames, lower optimiser.lr, or set grad_clip"
         names = [name for text in told if text for name in text.split("\n")]
         raise UserError(f"{what} is not finite in step {step}", where=_shown(names), remedy=remedy)
+
+
+def _named(objective: Objective, found: Sequence[float], count: float) -> dict[str, float]:
+    """Means of its numbers and its sums, from the end of ``Stepper._facts``."""
+    means, sums = found[: len(objective.numbers)], found[len(objective.numbers) :]
+    mean_of = {name: total / max(count, 1.0) for name, total in zip(objective.numbers, means, strict=True)}
+    return mean_of | dict(zip(objective.sums, sums, strict=True))
 
 
 def _column(row: Sequence[Any], device: str) -> Tensor:

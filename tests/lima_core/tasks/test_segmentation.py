@@ -24,7 +24,7 @@ GRID = CartesianGrid(size_m=(1.0, 1.0, 1.0))
 
 def test_rows_without_class_do_not_count() -> None:
     logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, IGNORE, IGNORE])
-    with_them, count, numbers = segmentation_loss(logits, labels, SegmentationConfig())
+    with_them, count, numbers, _ = segmentation_loss(logits, labels, SegmentationConfig())
     without = segmentation_loss(logits[:4], labels[:4], SegmentationConfig())
     assert with_them == without.value and count == 4
     assert with_them.item() == pytest.approx(numbers["entropy"] + 2 * numbers["lovasz"])
@@ -33,20 +33,20 @@ def test_rows_without_class_do_not_count() -> None:
 def test_weights_are_those_of_the_config() -> None:
     logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 1])
     entropy, lovasz = nn.functional.cross_entropy(logits, labels), lovasz_softmax(logits.softmax(1), labels)
-    loss, _, _ = segmentation_loss(logits, labels, SegmentationConfig(lovasz_weight=0.5))
+    loss = segmentation_loss(logits, labels, SegmentationConfig(lovasz_weight=0.5)).value
     assert loss.item() == pytest.approx((entropy + 0.5 * lovasz).item(), rel=1e-6)
 
 
 def test_no_labelled_row_gives_zero_and_a_zero_gradient() -> None:
     logits = torch.randn(4, 3, requires_grad=True)
-    loss, _, _ = segmentation_loss(logits, torch.full((4,), IGNORE), SegmentationConfig())
+    loss = segmentation_loss(logits, torch.full((4,), IGNORE), SegmentationConfig()).value
     loss.backward()
     assert loss.item() == 0 and logits.grad.abs().sum() == 0
 
 
 def test_half_precision_logits_are_scored_in_float32() -> None:
     logits, labels = torch.randn(64, 5).bfloat16(), torch.arange(64) % 5
-    loss, _, _ = segmentation_loss(logits, labels, SegmentationConfig())
+    loss = segmentation_loss(logits, labels, SegmentationConfig()).value
     assert loss.dtype == torch.float32
     assert torch.equal(loss, segmentation_loss(logits.float(), labels, SegmentationConfig())[0])
 
