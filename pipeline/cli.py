@@ -483,8 +483,9 @@ def _find_artifact(text: str, work: Path) -> Path:
     found: list[tuple[Path, Any]] = list(artifacts(work))
     matching = [item for item in found if item[1].name == text] or [i for i in found if i[0].name.startswith(text)]
     if not matching:
-        names = {record.name for _, record in found} or {"nothing"}
-        raise StoreError(f"no artifact {text!r}", where=work, remedy=did_you_mean(text, names))
+        names = {record.name for _, record in found}
+        remedy = did_you_mean(text, names) if names else "nothing is built there yet: lima run, or give --work"
+        raise StoreError(f"no artifact {text!r}", where=work, remedy=remedy)
     return max(matching, key=lambda item: item[1].created)[0]
 
 

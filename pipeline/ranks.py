@@ -82,23 +82,30 @@ def join(environment: Mapping[str, str]) -> Ranks:
     Raises:
         ConfigError: the variables are incomplete.
     """
-    if int(environment.get("WORLD_SIZE", "1")) < 2:
+    if "WORLD_SIZE" not in environment or _number(environment, "WORLD_SIZE") < 2:
         return Ranks()
     from datetime import timedelta
 
     import torch.distributed as dist
 
-    try:
-        rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-        local_rank, local_size = int(environment["LOCAL_RANK"]), int(environment["LOCAL_WORLD_SIZE"])
-        host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
-    except (KeyError, ValueError) as error:
-        what = f"WORLD_SIZE is {environment['WORLD_SIZE']} but {error.args[0]} is missing or wrong"
-        raise ConfigError(what, where="environment", remedy="start lima by torchrun") from None
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+    rank, size, local_rank, local_size, port = (_number(environment, name) for name in names)
+    if not (host := environment.get("MASTER_ADDR")):
+        raise ConfigError("MASTER_ADDR is missing", where="environment", remedy="start lima by torchrun")
     hosted = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     store = dist.TCPStore(host, port, size, is_master=rank == 0 and not hosted, timeout=timedelta(minutes=5))
     attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
     return Ranks(rank, size, local_rank, local_size, dist.PrefixStore(f"lima/{attempt}", store))
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    try:
+        return int(environment[name])
+    except (KeyError, ValueError):
+        what = f"WORLD_SIZE is {environment['WORLD_SIZE']} but {name} is missing or wrong"
+        if name == "WORLD_SIZE":
+            what = f"WORLD_SIZE is {environment[name]!r}, not a number"
+        raise ConfigError(what, where="environment", remedy="start lima by torchrun") from None
 
 
 def shared(

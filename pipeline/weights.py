@@ -7,10 +7,13 @@ from typing import Any
 from pydantic import Field
 
 from lima_core.geometry.voxels import VoxelGridConfig
+from lima_core.models.described import described_network
 from lima_core.models.folders import PARTS, Facts, export_folder, export_foreign, save_import
+from lima_core.models.foreign.dialect import Dialect
 from lima_core.models.foreign.exporting import find_dialect
 from lima_core.models.foreign.importing import import_file
 from lima_core.models.pretrained import file_sha256
+from lima_core.training.checkpoint import META, read_meta
 from lima_core.types import Config
 from pipeline import manifest
 from pipeline.config import override
@@ -62,18 +65,32 @@ def export_weights(source: Path, out: Path, form: str | None, intensity_divisor:
         DataError: ``out`` cannot be written.
     """
     extra = provenance(source, work)
-    told = (
-        [f"scores of {len(extra.get('scores', []))} evaluations, and where it comes from, are in its JSON"]
-        if extra
-        else []
-    )
+    told = [_told(len(extra["scores"]))] if extra else []
     with told_in_one_line(out.parent):
         if form is None:
             export_folder(source, out, extra)
             return [*told, f"written: {out}"]
         dialect = find_dialect(form)
         head = export_foreign(source, out, dialect, intensity_divisor, extra)
+    told += _about_the_seam(source, dialect)
     return [*told, f"head: {head}", f"written: {out / (dialect.name + '.safetensors')}"]
+
+
+def _told(num_scores: int) -> str:
+    found = f"the scores of {num_scores} evaluation{'s' * (num_scores > 1)} are" if num_scores else "no score is"
+    return f"model.json says where the weights come from; {found} in it"
+
+
+def _about_the_seam(source: Path, dialect: Dialect) -> list[str]:
+    """A warning, where the other project's code knows no neighbours across azimuth 0 and this network does."""
+    folder = next(source / part for part in PARTS if (source / part / META).is_file())
+    seams = [
+        getattr(grid, "seam", None) for grid in (described_network(read_meta(folder), folder).voxels, dialect.voxels)
+    ]
+    if seams != ["closed", "cut"]:
+        return []
+    trained = "this network was trained with a closed seam, so it gives other features near it there"
+    return [f"warning: {dialect.name} cuts the grid at azimuth 0; {trained}"]
 
 
 def is_model(path: Path) -> bool:
@@ -82,12 +99,16 @@ def is_model(path: Path) -> bool:
 
 
 def provenance(source: Path, work: Path) -> dict[str, Any]:
-    """Recipe, commit, versions and scores of an artifact; a folder that is none has said all it knows in its JSON."""
+    """Recipe, commit, versions and scores of an artifact; not its command, which names folders of this machine.
+
+    A folder that is no artifact has said all it knows in its JSON.
+    """
     if not (source / manifest.FILE).is_file():
         return {}
     record = manifest.read(source)
     kept = {"artifact": source.name, "fingerprint": record.fingerprint, "recipe": record.recipe}
     kept |= {"created": record.created, "summary": record.summary, **record.provenance}
+    kept.pop("command", None)
     return {"provenance": kept, "scores": scores(record, work)}
 
 

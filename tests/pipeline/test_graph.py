@@ -1,5 +1,6 @@
 """The flow: which nodes an experiment has and what each of them reads."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -163,6 +164,17 @@ def test_of_a_checkpoint_the_weights_count_not_the_path(demo: Experiment, tmp_pa
     student_folder(tmp_path / "c", bn_eps=0.5)
     nodes = [by_name(demo, f"checkpoint={tmp_path / name}")["probe-100pct-pretrained-seed0"] for name in "abc"]
     prints = [node.fingerprint for node in nodes]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_of_what_a_checkpoint_says_only_what_changes_numbers_counts(demo: Experiment, tmp_path: Path) -> None:
+    prints = []
+    said = {}, {"scores": [{"miou": 0.5}], "provenance": {"created": "today"}}, {"teacher": "another"}
+    for fields in said:
+        student_folder(tmp_path)
+        file = tmp_path / "backbone" / "model.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+        prints.append(by_name(demo, f"checkpoint={tmp_path}")["probe-100pct-pretrained-seed0"].fingerprint)
     assert prints[0] == prints[1] != prints[2]
 
 

@@ -28,6 +28,8 @@ def test_alone_without_torchrun_or_with_a_single_process() -> None:
 def test_incomplete_variables_are_told() -> None:
     with pytest.raises(ConfigError, match="environment: WORLD_SIZE is 2 but LOCAL_RANK is missing or wrong; start"):
         join({"WORLD_SIZE": "2", "RANK": "0"})
+    with pytest.raises(ConfigError, match="environment: WORLD_SIZE is 'abc', not a number; start lima by torchrun"):
+        join({"WORLD_SIZE": "abc"})
 
 
 def test_announcements_come_in_order_until_done() -> None:

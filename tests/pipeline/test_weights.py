@@ -53,11 +53,13 @@ def test_an_export_takes_recipe_and_scores_along(tmp_path: Path, capsys: pytest.
     record(work / "evaluate-a-00000002", "evaluate", {"finetune": tuned}, {"miou": 0.25})
     record(work / "evaluate-b-00000003", "evaluate", {"finetune": "another"}, {"miou": 0.75})
     code, out, _ = lima(capsys, "export", "distill-seed0", "out")
-    assert code == 0 and out.splitlines()[-1] == "written: out"
+    told = "model.json says where the weights come from; the scores of 1 evaluation are in it"
+    assert code == 0 and out.splitlines() == [told, "written: out"]
     meta = json.loads(Path("out/backbone/model.json").read_text())
     assert [score["miou"] for score in meta["scores"]] == [0.25]
     assert meta["provenance"]["fingerprint"] == student and meta["provenance"]["summary"] == {"loss": 0.5}
     assert meta["provenance"]["packages"]["torch"] and meta["sha256"]
+    assert "command" not in meta["provenance"]
     shutil.rmtree(work)  # the folder stands alone
     assert load_model("out")(points(9)).shape == (9, 7)
 
@@ -76,6 +78,17 @@ def test_out_in_another_format_and_in_again(tmp_path: Path, capsys: pytest.Captu
     assert "as in superflow's own config" in lima(capsys, "import", "theirs/superflow.safetensors", "again")[1]
 
 
+def test_a_closed_seam_is_told_where_the_other_code_cuts_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    segmentation_folder(tmp_path / "closed")
+    cut = segmentation_folder(tmp_path / "cut") / "model" / "model.json"
+    meta = json.loads(cut.read_text())
+    cut.write_text(json.dumps(meta | {"voxels": meta["voxels"] | {"seam": "cut"}}))
+    line = "warning: superflow cuts the grid at azimuth 0; this network was trained with a closed seam, so it"
+    told = {name: lima(capsys, "export", name, f"{name}-out", "--format", "superflow")[1] for name in ("closed", "cut")}
+    assert [text.startswith(line) for text in told["closed"].splitlines()].count(True) == 1
+    assert "warning" not in told["cut"]
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -86,6 +99,14 @@ def test_out_in_another_format_and_in_again(tmp_path: Path, capsys: pytest.Captu
         (("export", "mine", "mine"), "mine: is already there"),
         (("export", "mine", "out", "--format", "slider"), "unknown format 'slider'; did you mean 'slidr'?"),
         (("export", "mine", "out", "--format", "pointcept"), "pointcept cannot build this network: stem_kernels"),
+        (
+            ("export", "mine", "out", "--format", "slidr"),
+            "inputs is null (all of x y z intensity); it needs [3]",
+        ),
+        (
+            ("export", "nothing", "out"),
+            "work: no artifact 'nothing'; nothing is built there yet",
+        ),
         (("export", "empty/", "out"), "holds no model"),
         (("export", "mine", "file/out"), "cannot be written"),
     ],

@@ -1,5 +1,7 @@
 """Our weights in the names and the layout of another project."""
 
+import json
+
 from torch import Tensor
 
 from lima_core.errors import ConfigError, did_you_mean
@@ -65,10 +67,15 @@ def require_buildable(config: MinkUNetConfig, dialect: Dialect) -> None:
     }
     for field, (value, possible) in wanted.items():
         if value not in possible:
-            what = (
-                f"{dialect.name} cannot build this network: {field} is {value}, there {' or '.join(map(str, possible))}"
-            )
+            needed = " or ".join(_said(field, other) for other in possible)
+            what = f"{dialect.name} cannot build this network: {field} is {_said(field, value)}; it needs {needed}"
             raise ConfigError(what, where="export", remedy="choose another format, or train a backbone with that value")
+
+
+def _said(field: str, value: object) -> str:
+    """A value as a config file has it."""
+    meaning = " (all of x y z intensity)" if field == "inputs" and value is None else ""
+    return json.dumps(value) + meaning
 
 
 def _head(head: tuple[Tensor, Tensor], dialect: Dialect, prefix: str, segmentation: bool) -> dict[str, Tensor]:
