@@ -55,7 +55,8 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     described = dataset_config(index.dataset)
     dataset = open_dataset(described, inputs.raw)
     predictions = Predictions.open(inputs.finetune / "predictions")
-    training = read_meta(inputs.finetune / "model")["training"]
+    meta = read_meta(inputs.finetune / "model")
+    training = meta["training"] | chosen_by(meta)
     ours = own_iou(dataset, index.frames(split="val"), predictions)
     found = {"lima": ours} | official(described, inputs.raw, predictions)
     for name, theirs in found.items():
@@ -82,6 +83,12 @@ def official(dataset: DatasetConfig, raw: Path, predictions: Predictions) -> dic
         return {}
     iou = nuscenes_lidarseg_miou(raw, dataset.version, predictions.eval_set, predictions.root)
     return {f"nuscenes-devkit {version('nuscenes-devkit')}": iou}
+
+
+def chosen_by(meta: dict[str, Any]) -> dict[str, str]:
+    """How the weights were chosen, as a score row says it; models that do not say were left at their last step."""
+    selection = meta.get("selection", {"rule": "last"})
+    return {"selection": selection["rule"], "heldout_hash": selection.get("heldout_hash", "")}
 
 
 def rows(training: dict[str, Any], evaluator: str, iou: IoU) -> list[Score]:

@@ -122,7 +122,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     model = SegmentationModel(start.backbone, len(index.facts.classes), config.seed)
     source = SegmentationSource(dataset, trained.frames, start.voxels, config.augment, config.seed, config.limits)
     made = {"selection": selection_of(config, heldout), "processes": resources.world_size}
-    meta = describe(config, start, subset, index.facts) | made
+    meta = describe(config, start, trained, index.facts) | made
     training = Training(
         config.task,
         config.fit,
@@ -146,7 +146,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     )
     predict(model, dataset, frames, start.voxels, predictions, resources)
     finish(out)
-    return _summary(result, subset, frames, start) | {"selection": meta["selection"]}
+    return _summary(result, trained, frames, start) | {"selection": meta["selection"]}
 
 
 def estimate(config: Config, scale: Scale) -> Cost:
@@ -181,19 +181,19 @@ def validation_frames(index: FrameIndex) -> tuple[Frame, ...]:
     return frames
 
 
-def describe(config: Config, start: Start, subset: Subset, facts: DatasetFacts) -> dict[str, Any]:
-    """``model.json``: what the model is, and what a score of it has to say."""
+def describe(config: Config, start: Start, trained: Subset, facts: DatasetFacts) -> dict[str, Any]:
+    """``model.json``: what the model is, and what a score of it has to say; ``trained`` without what is held out."""
     training = {
         "dataset": facts.name,
         "task": config.task.name,
         "protocol": "linear_probe" if config.probe else "finetune",
         "init": config.init,
         "method": start.method,
-        "ratio": subset.ratio,
-        "subset_rule": subset.rule,
-        "subset_hash": subset.hash,
-        "num_scenes": subset.num_scenes,
-        "num_frames": len(subset.frames),
+        "ratio": trained.ratio,
+        "subset_rule": trained.rule,
+        "subset_hash": trained.hash,
+        "num_scenes": trained.num_scenes,
+        "num_frames": len(trained.frames),
         "seed": config.seed,
     }
     return {
@@ -216,6 +216,6 @@ def selection_of(config: Config, heldout: tuple[Frame, ...]) -> dict[str, Any]:
     return config.selection.model_dump(mode="json") | scenes | {"heldout_frames": len(heldout)}
 
 
-def _summary(result: FitResult, subset: Subset, frames: tuple[Frame, ...], start: Start) -> dict[str, Any]:
-    trained = {"train_scenes": subset.num_scenes, "train_frames": len(subset.frames), "subset_hash": subset.hash}
-    return asdict(result) | trained | {"predicted_frames": len(frames), "method": start.method}
+def _summary(result: FitResult, trained: Subset, frames: tuple[Frame, ...], start: Start) -> dict[str, Any]:
+    data = {"train_scenes": trained.num_scenes, "train_frames": len(trained.frames), "subset_hash": trained.hash}
+    return asdict(result) | data | {"predicted_frames": len(frames), "method": start.method}

@@ -7,7 +7,7 @@ from pathlib import Path
 from lima_core.errors import StoreError
 from lima_core.stores.rows import read_rows, row_schema, write_rows
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE = "scores.parquet"
 
 
@@ -31,9 +31,9 @@ class Score:
     subset_hash: str
     """Of the list of training frames: equal hashes, equal frames."""
     num_scenes: int
-    """Scenes trained on."""
+    """Scenes trained on, without those held out."""
     num_frames: int
-    """Frames trained on."""
+    """Frames trained on, without those held out."""
     seed: int
     evaluator: str
     """Program that computed the number."""
@@ -43,6 +43,10 @@ class Score:
     """Empty for a number over all classes."""
     value: float | None
     """None where the number is not defined (IoU of a class that does not occur)."""
+    selection: str = "last"
+    """How the weights were chosen: ``last``, or ``best`` on held-out training scenes."""
+    heldout_hash: str = ""
+    """Of the names of the scenes that were held out for it; empty where none was."""
 
 
 _SCHEMA = row_schema(Score, "lima_scores", SCHEMA_VERSION)

@@ -52,6 +52,16 @@ def test_two_evaluators_give_the_same_rows(inputs: Inputs, tmp_path: Path) -> No
     json.dumps(summary, allow_nan=False)
 
 
+def test_rows_and_summary_say_how_the_weights_were_chosen(inputs: Inputs, tmp_path: Path) -> None:
+    file = inputs.finetune / "model" / "model.json"
+    for selection in ({"rule": "last"}, {"rule": "best", "heldout": 0.1, "heldout_hash": "89abcdef01234567"}):
+        file.write_text(json.dumps({"training": TRAINING, "selection": selection}))
+        summary = evaluate.run(Config(), inputs, tmp_path, Resources())
+        wanted = selection["rule"], selection.get("heldout_hash", "")
+        assert {(score.selection, score.heldout_hash) for score in read_scores(tmp_path)} == {wanted}
+        assert (summary["training"]["selection"], summary["training"]["heldout_hash"]) == wanted
+
+
 def test_evaluators_that_see_other_frames_are_told(inputs: Inputs, tmp_path: Path) -> None:
     index = FrameIndex.open(inputs.index)
     fewer = [frame for frame in index.frames() if frame.index != 0]

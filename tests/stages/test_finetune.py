@@ -202,6 +202,10 @@ def test_the_best_epoch_is_chosen_on_training_scenes_that_are_held_out(inputs: I
     assert summary["selection"] | {"chosen_step": said["chosen_step"], "chosen_epoch": said["chosen_epoch"]} == said
     assert said["rule"] == "best" and said["heldout_scenes"] == 1 and said["heldout_frames"] == 3
     assert len(said["heldout_hash"]) == 16 and summary["num_samples"] == 3
+    training = read_meta(tmp_path / "model")["training"]
+    assert (
+        (training["num_scenes"], training["num_frames"]) == (summary["train_scenes"], summary["train_frames"]) == (1, 3)
+    )
     curve = pq.read_table(tmp_path / "curve.parquet", columns=["step", "heldout_miou"]).to_pydict()
     looked = {step: miou for step, miou in zip(*curve.values(), strict=True) if not math.isnan(miou)}
     assert list(looked) == [2, 4, 6]

@@ -29,7 +29,7 @@ def test_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     write_scores(tmp_path, [SCORE])
     assert pq.read_table(tmp_path / "scores.parquet").column_names == [
         "dataset", "task", "protocol", "init", "method", "ratio", "subset_rule", "subset_hash", "num_scenes",
-        "num_frames", "seed", "evaluator", "metric", "class_name", "value",
+        "num_frames", "seed", "evaluator", "metric", "class_name", "value", "selection", "heldout_hash",
     ]  # fmt: skip
 
 
