@@ -27,7 +27,7 @@ from lima_core.datasets import dataset_config, open_dataset
 from lima_core.errors import DataError
 from lima_core.geometry.voxels import VoxelGridConfig
 from lima_core.loading.augment import AugmentConfig
-from lima_core.loading.heldout import hold_out, scenes_hash
+from lima_core.loading.heldout import hold_out, require_labelled, scenes_hash
 from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.segmentation import IN_CHANNELS, SegmentationSource
 from lima_core.loading.subsets import Subset, SubsetConfig, take_subset
@@ -134,6 +134,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         save=lambda path: save_weights(path / "model", model, meta),
     )
     if heldout:
+        require_labelled(heldout, dataset.load_labels)
         scores = partial(heldout_scores, model, dataset, heldout, start.voxels, index.facts.classes, resources)
         training = replace(training, validation=Validation(scores, config.selection.every, MIOU))
     result = (train_probe if config.probe else train_all)(model, source, training)

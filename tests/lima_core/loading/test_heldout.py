@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lima_core.errors import ConfigError
-from lima_core.loading.heldout import hold_out, scenes_hash
+from lima_core.errors import ConfigError, DataError
+from lima_core.loading.heldout import hold_out, require_labelled, scenes_hash
 from lima_core.loading.subsets import Subset
-from lima_core.types import Frame
+from lima_core.types import IGNORE, Frame
 
 
 def subset(scenes: int, frames: int = 2) -> Subset:
@@ -38,3 +38,16 @@ def test_the_choice_depends_on_names_only() -> None:
 def test_one_scene_cannot_be_both() -> None:
     with pytest.raises(ConfigError, match=r"of 1 training scene none can be held out; use selection\.rule: last"):
         hold_out(subset(1), 0.5)
+
+
+def test_scenes_without_a_labelled_point_are_told_before_anything_is_trained() -> None:
+    frames, read = subset(2).frames, []
+
+    def labels(frame: Frame) -> np.ndarray:
+        read.append(frame.token)
+        return np.full(5, 3 if frame.token == "s0-1" else IGNORE, dtype=np.uint8)
+
+    require_labelled(frames, labels)
+    assert read == ["s0-0", "s0-1"]
+    with pytest.raises(DataError, match=r"^selection: s1: no point of the held-out scenes has a class; use selection"):
+        require_labelled(frames[2:], labels)
