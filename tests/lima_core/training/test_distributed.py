@@ -13,15 +13,18 @@ from torch import nn
 
 from lima_core.training.choice import Validation
 from lima_core.training.distributed import World, buckets
-from lima_core.training.loop import FitConfig, FitResult
+from lima_core.training.loop import FitConfig, FitResult, fit
+from lima_core.training.objective import Objective
 from lima_core.training.optim import ConstantConfig, SGDConfig
 from lima_core.types import Resources
 from tests.lima_core.training.processes import together
-from tests.lima_core.training.toy import CONFIG, Net, Ragged, train
+from tests.lima_core.training.toy import CONFIG, Net, Ragged, Rows, train
 
 ACCUMULATED = CONFIG.model_copy(update={"accumulate": 2})
 UNSYNCHRONISED = CONFIG.model_copy(update={"sync_batch_norm": False})
 LINEAR = FitConfig(steps=4, batch_size=5, accumulate=2, optimiser=SGDConfig(lr=0.1), schedule=ConstantConfig())
+PLAIN_SGD = SGDConfig(lr=0.1, momentum=0, weight_decay=0)
+FEW = FitConfig(steps=6, batch_size=4, accumulate=2, optimiser=PLAIN_SGD, schedule=ConstantConfig(), grad_clip=0.1)
 Found = dict[str, Any]
 
 
@@ -56,6 +59,38 @@ def chosen(out: Path, resources: Resources) -> Found:
     return {"state": state(net), "result": result, "seen": seen, "weight": net.first.weight.sum().item()}
 
 
+def own_averages(out: Path, resources: Resources) -> list[float]:
+    """What everyone sees of running statistics that are his own, and of which he keeps an average of his own."""
+    net, seen = Net(), []
+
+    def measure() -> dict[str, float]:
+        seen.append(net.norm.norm.running_mean.sum().item())
+        return {"score": seen[-1]}
+
+    train(net, Ragged(), out, UNSYNCHRONISED, resources=resources, validation=Validation(measure, 1, "score"))
+    return seen
+
+
+def few_taught(out: Path, resources: Resources, config: FitConfig, connected: bool) -> Found:
+    """Few rows are taught, often none of a process; its last layer then has no gradient, unless ``connected``."""
+    net, counts = Net(), []
+    if not connected:
+        net.norm = nn.Identity()
+        net.forward = lambda x: net.last(net.first(x).tanh())
+
+    def loss(batch: Rows) -> Objective:
+        taught = batch.x[:, 0] > 1
+        counts.append(int(taught.sum()))
+        sums = {"seen": torch.tensor(len(taught))}
+        if not counts[-1] and not connected:
+            return Objective(0 * net.first(batch.x).sum(), 0, {"two": 2.0}, sums)
+        error = (net(batch.x) - batch.y)[taught]
+        return Objective(error.square().sum() / max(1, counts[-1]), counts[-1], {"two": 2.0}, sums)
+
+    fit(net, loss, Ragged(), config, out, resources, 5, "few")
+    return {"state": state(net), "counts": counts}
+
+
 def error_of(job: Callable[[], Any]) -> str:
     try:
         job()
@@ -78,6 +113,11 @@ def all_cases(rank: int, size: int, root: Path) -> Found:
         "continued": stopped_and_continued(root / "continued", two(), two(workers=2)),
         "stopped": stopped_and_continued(root / "stopped", two(), None),
         "chosen": chosen(root / "chosen", two()),
+        "own averages": own_averages(root / "own averages", two()),
+        "few taught": few_taught(root / "few taught", two(), FEW, True),
+        "no gradient": few_taught(root / "no gradient", two(), FEW, False),
+        "rows": [rows.numpy() for rows in World(rank, size).rows(torch.full((3 * rank, 2), rank + 0.5))],
+        "no rows": [rows.numpy() for rows in World(rank, size).rows(torch.zeros(0, 2))],
         "own norms": run(root / "own norms", two(), UNSYNCHRONISED),
         "texts": World(rank, size).texts("ä" * rank),
         "poisoned": error_of(lambda: run(root / "poisoned", two(), ACCUMULATED, poisoned=7)),
@@ -112,7 +152,7 @@ def same(found: Found, expected: Found, exactly: bool = False) -> bool:
 def test_two_processes_are_one(name: str, config: FitConfig, found: list[Found], root: Path, tmp_path: Path) -> None:
     expected = run(tmp_path, Resources(), config)
     assert same(found[0][name], expected)
-    assert same(found[1][name], found[0][name], exactly=True)
+    assert same(found[1][name], found[0][name], exactly=True) and found[0][name]["result"].processes == 2
     curves = [pq.read_table(path / "curve.parquet").to_pydict() for path in (root / name, tmp_path)]
     assert all(np.allclose(curves[0][column], values, rtol=1e-9) for column, values in curves[1].items())
     assert curves[0].keys() == curves[1].keys() and len(set(curves[0]["taught"])) > 1
@@ -173,6 +213,39 @@ def test_norms_of_their_own_are_another_training(found: list[Found]) -> None:
     assert same(found[1]["own norms"], found[0]["own norms"], exactly=True)
 
 
+def test_norms_of_their_own_are_told_once(root: Path) -> None:
+    for name, times in (("own norms", 1), ("plain", 0)):
+        log = (root / name / "logs" / "train.log").read_text()
+        line = "toy fit.sync_batch_norm is false: each of 2 processes normalises with its own part; another number"
+        assert log.count(line) == log.count("sync_batch_norm") == times
+
+
+def test_all_look_at_the_same_averages_of_norms_of_their_own(found: list[Found]) -> None:
+    assert len(found[0]["own averages"]) == 3 and found[0]["own averages"] == found[1]["own averages"]
+
+
+@pytest.mark.parametrize(("name", "connected"), [("few taught", True), ("no gradient", False)])
+def test_a_process_that_is_taught_nothing(
+    name: str, connected: bool, found: list[Found], root: Path, tmp_path: Path
+) -> None:
+    expected = few_taught(tmp_path, Resources(), FEW, connected)
+    counts = list(zip(found[0][name]["counts"], found[1][name]["counts"], strict=True))
+    assert [sum(both) for both in counts] == expected["counts"]
+    assert {(first > 0, second > 0) for first, second in counts} >= {(True, False), (False, True)}
+    assert same(found[0][name], expected) and same(found[1][name], found[0][name], exactly=True)
+    curves = [pq.read_table(path / "curve.parquet").to_pydict() for path in (root / name, tmp_path)]
+    assert curves[0]["seen"] == curves[1]["seen"] and min(curves[0]["seen"]) >= 8
+    assert np.allclose(curves[0]["loss"], curves[1]["loss"], rtol=1e-9) and set(curves[0]["two"]) <= {0.0, 2.0}
+
+
+def test_rows_of_everyone(found: list[Found]) -> None:
+    for answer in found:
+        assert [rows.tolist() for rows in answer["rows"]] == [[], [[1.5, 1.5]] * 3]
+        assert [tuple(rows.shape) for rows in answer["no rows"]] == [(0, 2), (0, 2)]
+    alone = torch.ones(2, 2)
+    assert World().rows(alone)[0] is alone
+
+
 def test_a_loss_that_is_not_finite_in_one_process_ends_both_with_its_frames(found: list[Found]) -> None:
     assert found[0]["poisoned"] == found[1]["poisoned"]
     names = found[0]["poisoned"].partition(":")[0].removeprefix("frames ").split(", ")
@@ -209,4 +282,5 @@ def test_buckets_keep_order_and_dtype_and_split_at_the_limit() -> None:
 def test_alone_there_is_nothing_to_do(tmp_path: Path) -> None:
     result = run(tmp_path, Resources())["result"]
     assert isinstance(result, FitResult) and result.chosen_step == 6 and result.chosen_epoch == 3
+    assert result.processes == 1
     assert World().texts("x") == ["x"] and World.of(Resources(rank=1, world_size=4)) == World(1, 4)
