@@ -28,7 +28,7 @@ from lima_core.training.cost import training_bytes, training_seconds
 from lima_core.training.loop import FitConfig, finish, fit
 from lima_core.types import Resources
 
-VERSION = 4
+VERSION = 5
 TRAINS = True
 """Several processes may run this stage together (``Resources.rank``): the runner starts it in all of them."""
 

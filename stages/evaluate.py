@@ -28,7 +28,7 @@ from lima_core.training.checkpoint import read_meta
 from lima_core.types import Config as BaseConfig
 from lima_core.types import Frame, Resources
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(BaseConfig):

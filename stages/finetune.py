@@ -50,7 +50,7 @@ from lima_core.training.optim import AdamWConfig
 from lima_core.types import Config as BaseConfig
 from lima_core.types import DatasetFacts, Frame, Resources
 
-VERSION = 2
+VERSION = 3
 TRAINS = True
 """Several processes may run this stage together (``Resources.rank``): the runner starts it in all of them."""
 

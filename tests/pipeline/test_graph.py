@@ -14,7 +14,7 @@ from pipeline.node import Node, Source, stage_kind
 from tests.lima_core.models.small_folders import student_folder
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
-ABLATIONS = ("ablation.yaml", "pandaset-ablation.yaml")
+ABLATIONS = ("ablation.yaml", "pandaset-ablation.yaml", "precision-ablation.yaml")
 """Not experiments: tests/pipeline/test_ablation.py."""
 CONFIGS = sorted(path for path in DEMO.parent.glob("*.yaml") if path.name not in ABLATIONS)
 
