@@ -235,7 +235,7 @@ def test_number_of_stages_and_names_of_formats_are_checked() -> None:
         "decoder_widths": (4,) * 3,
         "decoder_blocks": (1,) * 3,
     }
-    with pytest.raises(ConfigError, match="number of stages is 3, there 4"):
+    with pytest.raises(ConfigError, match="number of stages is 3; it needs 4"):
         in_dialect({}, None, MinkUNetConfig(**three), find_dialect("superflow"), segmentation=False)
     with pytest.raises(ConfigError, match="unknown format 'super-flow'; did you mean 'superflow'"):
         find_dialect("super-flow")
