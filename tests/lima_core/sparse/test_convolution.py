@@ -12,6 +12,7 @@ from lima_core.errors import DataError
 from lima_core.sparse.convolution import strided, submanifold, transposed
 from lima_core.sparse.kernel_map import ConvShape, Triple
 from lima_core.sparse.tensor import SparseTensor
+from tests.lima_core.sparse.dense import at_voxels, cloud, cube, dense_weight, normal, to_dense, with_gradients
 
 HALF = 12
 """Dense grids cover [-12, 12); voxels lie in [-6, 6), so every kernel that reaches one is inside."""
@@ -29,36 +30,6 @@ SHAPES = [
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
 
 
-def cloud(num: int, seed: int = 0, batches: int = 2) -> Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    batch = torch.randint(0, batches, (num, 1), generator=rng)
-    rows = torch.unique(torch.cat([batch, torch.randint(-6, 6, (num, 3), generator=rng)], 1), dim=0)
-    return rows[torch.randperm(len(rows), generator=rng)].int()
-
-
-def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def to_dense(features: Tensor, coords: Tensor, origin: Triple, size: Triple) -> Tensor:
-    """(batches, C, *size) with cell ``origin`` at index 0."""
-    batch, *cells = coords.long().unbind(1)
-    dense = features.new_zeros(int(batch.max()) + 1, *size, features.shape[1])
-    place = (batch, *(cell - first for cell, first in zip(cells, origin, strict=True)))
-    return dense.index_put(place, features).permute(0, 4, 1, 2, 3)
-
-
-def at_voxels(dense: Tensor, coords: Tensor, origin: Triple) -> Tensor:
-    batch, *cells = coords.long().unbind(1)
-    x, y, z = (cell - first for cell, first in zip(cells, origin, strict=True))
-    return dense[batch, :, x, y, z]
-
-
-def dense_weight(weight: Tensor, kernel: Triple) -> Tensor:
-    """(C_out, C_in, *kernel) from the documented (K, C_in, C_out)."""
-    return weight.view(*kernel, *weight.shape[1:]).permute(4, 3, 0, 1, 2)
-
-
 def check(
     sparse: Callable[[Tensor, Tensor], Tensor],
     dense: Callable[[Tensor, Tensor], Tensor],
@@ -66,16 +37,12 @@ def check(
     weight: Tensor,
 ) -> None:
     """Output and both gradients agree, relative to the largest value."""
-    results = []
-    for function in (sparse, dense):
-        leaves = features.clone().requires_grad_(), weight.clone().requires_grad_()
-        out = function(*leaves)
-        results.append((out.detach(), *torch.autograd.grad(out, leaves, normal(*out.shape, seed=9).to(out))))
+    results = [with_gradients(function, features, weight) for function in (sparse, dense)]
     for ours, theirs in zip(*results, strict=True):
         assert float((ours - theirs).abs().max()) <= TOLERANCE[features.dtype] * max(1.0, float(theirs.abs().max()))
 
 
-FINE = (-HALF,) * 3, (2 * HALF,) * 3
+FINE = cube(HALF)
 
 
 def coarse_grid(shape: ConvShape) -> tuple[Triple, Triple]:

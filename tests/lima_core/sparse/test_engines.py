@@ -17,6 +17,7 @@ from lima_core.sparse.convolution import strided, submanifold, transposed
 from lima_core.sparse.kernel_map import ConvShape, KernelMap
 from lima_core.sparse.layers import HALVING
 from lima_core.sparse.tensor import SparseTensor
+from tests.lima_core.sparse.dense import at_voxels, cloud, cube, dense_weight, normal, to_dense, with_gradients
 
 THREE = (3, 3, 3)
 SIZE = 12
@@ -61,39 +62,6 @@ def skip_if_too_fine(engine: Engine, dtype: torch.dtype) -> None:
         pytest.skip(f"{engine.NAME} has no float64")
 
 
-def cloud(num: int, seed: int = 0) -> Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    rows = torch.cat([torch.randint(0, 2, (num, 1), generator=rng), torch.randint(-6, 6, (num, 3), generator=rng)], 1)
-    rows = torch.unique(rows, dim=0)
-    return rows[torch.randperm(len(rows), generator=rng)].int()
-
-
-def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def cells(coords: Tensor, half: int) -> tuple[Tensor, ...]:
-    batch, x, y, z = coords.long().unbind(1)
-    return batch, x + half, y + half, z + half
-
-
-def to_dense(features: Tensor, coords: Tensor, half: int) -> Tensor:
-    """(2, C, 2 half, 2 half, 2 half), zero where no voxel is; differentiable."""
-    batch, x, y, z = cells(coords, half)
-    dense = features.new_zeros(2, 2 * half, 2 * half, 2 * half, features.shape[1])
-    return dense.index_put((batch, x, y, z), features).permute(0, 4, 1, 2, 3)
-
-
-def at_voxels(dense: Tensor, coords: Tensor, half: int) -> Tensor:
-    batch, x, y, z = cells(coords, half)
-    return dense[batch, :, x, y, z]
-
-
-def as_dense_weight(weight: Tensor, kernel: int) -> Tensor:
-    """(C_out, C_in, k, k, k) of torch.nn.functional.conv3d from the documented (K, C_in, C_out)."""
-    return weight.view(kernel, kernel, kernel, *weight.shape[1:]).permute(4, 3, 0, 1, 2)
-
-
 def check_against_dense(
     sparse: Callable[[Tensor, Tensor], Tensor],
     dense: Callable[[Tensor, Tensor], Tensor],
@@ -101,12 +69,7 @@ def check_against_dense(
     weight: Tensor,
 ) -> None:
     """Outputs and both gradients of the two functions agree, relative to the largest value."""
-    results = []
-    for function in (sparse, dense):
-        leaves = features.clone().requires_grad_(), weight.clone().requires_grad_()
-        out = function(*leaves)
-        out.backward(normal(*out.shape, dtype=out.dtype, seed=9))
-        results.append((out.detach(), leaves[0].grad, leaves[1].grad))
+    results = [with_gradients(function, features, weight) for function in (sparse, dense)]
     for ours, theirs in zip(*results, strict=True):
         check_close(ours, theirs)
 
@@ -119,7 +82,9 @@ def test_submanifold_is_dense_convolution_read_at_the_voxels(engine: Engine, ker
     check_against_dense(
         lambda f, w: submanifold(SparseTensor(f, coords), w, (kernel,) * 3, engine.NAME).features,
         lambda f, w: at_voxels(
-            functional.conv3d(to_dense(f, coords, 6), as_dense_weight(w, kernel), padding=kernel // 2), coords, 6
+            functional.conv3d(to_dense(f, coords, *cube(6)), dense_weight(w, (kernel,) * 3), padding=kernel // 2),
+            coords,
+            (-6,) * 3,
         ),
         normal(len(coords), 4, dtype=dtype),
         normal(kernel**3, 4, 5, dtype=dtype, seed=1),
@@ -133,7 +98,9 @@ def test_down_is_dense_convolution_with_stride_2(engine: Engine, dtype: torch.dt
     check_against_dense(
         lambda f, w: strided(SparseTensor(f, coords), w, HALVING, engine.NAME).features,
         lambda f, w: at_voxels(
-            functional.conv3d(to_dense(f, coords, 6), as_dense_weight(w, 2), stride=2), coarse_of(coords), 3
+            functional.conv3d(to_dense(f, coords, *cube(6)), dense_weight(w, (2,) * 3), stride=2),
+            coarse_of(coords),
+            (-3,) * 3,
         ),
         normal(len(coords), 4, dtype=dtype),
         normal(8, 4, 5, dtype=dtype, seed=1),
@@ -161,8 +128,12 @@ def test_up_is_dense_transposed_convolution_read_at_the_fine_voxels(engine: Engi
         return above.features
 
     def dense(features: Tensor, weight: Tensor) -> Tensor:
-        as_transposed = as_dense_weight(weight, 2).transpose(0, 1)
-        return at_voxels(functional.conv_transpose3d(to_dense(features, coarse, 3), as_transposed, stride=2), coords, 6)
+        as_transposed = dense_weight(weight, (2,) * 3).transpose(0, 1)
+        return at_voxels(
+            functional.conv_transpose3d(to_dense(features, coarse, *cube(3)), as_transposed, stride=2),
+            coords,
+            (-6,) * 3,
+        )
 
     check_against_dense(sparse, dense, normal(len(coarse), 4, dtype=dtype), normal(8, 4, 5, dtype=dtype, seed=1))
 
@@ -187,16 +158,18 @@ def test_a_small_u_net_is_its_dense_masked_equivalent(engine: Engine) -> None:
     dtype = finest(engine)
     coords = cloud(300)
     coarse, weights, features = coarse_of(coords), net_weights(dtype), normal(len(coords), 3, dtype=dtype)
-    dense_weights = [as_dense_weight(w, 2 if len(w) == 8 else 3) for w in weights]
+    dense_weights = [dense_weight(w, ((2 if len(w) == 8 else 3),) * 3) for w in weights]
 
     def masked(dense: Tensor, rows: Tensor, half: int) -> Tensor:
-        return to_dense(at_voxels(dense, rows, half), rows, half)
+        return to_dense(at_voxels(dense, rows, cube(half)[0]), rows, *cube(half))
 
-    fine = masked(functional.conv3d(to_dense(features, coords, 6), dense_weights[0], padding=1), coords, 6).relu()
+    fine = masked(
+        functional.conv3d(to_dense(features, coords, *cube(6)), dense_weights[0], padding=1), coords, 6
+    ).relu()
     below = masked(functional.conv3d(fine, dense_weights[1], stride=2), coarse, 3)
     below = masked(functional.conv3d(below, dense_weights[2], padding=1), coarse, 3).relu()
     back = masked(functional.conv_transpose3d(below, dense_weights[3].transpose(0, 1), stride=2), coords, 6)
-    expected = at_voxels(functional.conv3d(torch.cat([back, fine], 1), dense_weights[4], padding=1), coords, 6)
+    expected = at_voxels(functional.conv3d(torch.cat([back, fine], 1), dense_weights[4], padding=1), coords, (-6,) * 3)
     check_close(small_net(engine, SparseTensor(features, coords), weights), expected)
 
 
