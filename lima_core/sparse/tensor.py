@@ -81,12 +81,10 @@ class SparseTensor:
     def finer(self) -> tuple["SparseTensor", KernelMap]:
         """A tensor without channels on the voxels that the last strided convolution left, and the map to them."""
         assert self.path, "no strided convolution came before"
-        *above, shape = self.path
-        above = tuple(above)
+        above, shape = self.path[:-1], self.path[-1]
         coords, wrap = self.maps.get(("voxels", above), _never)
-        pairs = self.maps.get(
-            ("finer", self.path), lambda: self.maps.get(("coarser", above, shape), _never)[2].inverse()
-        )
+        down = self.maps.get(("coarser", above, shape), _never)[2]
+        pairs = self.maps.get(("finer", self.path), down.inverse)
         return SparseTensor(self.features.new_empty(len(coords), 0), coords, wrap, above, self.maps), pairs
 
     def _sharing(self, pairs: KernelMap) -> KernelMap:
