@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from threadpoolctl import threadpool_limits
 
 from lima_core.errors import UserError
+from lima_core.types import Resources
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -55,14 +56,18 @@ class PartsProgress:
 
 
 def map_parts(
-    work: Callable[[Part], Result], parts: Sequence[Part], workers: int, title: str, unit: str = "scenes"
+    work: Callable[[Part], Result],
+    parts: Sequence[Part],
+    resources: Resources,
+    title: str,
+    unit: str = "scenes",
 ) -> list[Result]:
     """Applies ``work`` to every part and returns the results in the order of ``parts``.
 
     Args:
-        work: must be picklable when ``workers`` is above 0 (a module-level function or a partial of one).
+        work: must be picklable when other processes work (a module-level function or a partial of one).
         parts: one entry a scene; a part is written by exactly one worker.
-        workers: 0 works in this process; above that, so many processes.
+        resources: 0 ``workers`` work in this process; above that, so many processes.
         title: shown by the progress line.
         unit: what a part is, for the progress line.
     """
@@ -73,7 +78,7 @@ def map_parts(
             progress.advance()
             return result
 
-        if workers <= 0 or len(parts) < 2:
+        if resources.workers <= 0 or len(parts) < 2:
             return [tracked(part) for part in parts]
         tasks = [dask.delayed(_in_worker)(work, part) for part in parts]
 
@@ -81,7 +86,12 @@ def map_parts(
             progress.advance()
 
         with Callback(posttask=finished):
-            options = {"scheduler": "processes", "num_workers": workers, "chunksize": 1, "optimize_graph": False}
+            options = {
+                "scheduler": "processes",
+                "num_workers": resources.workers,
+                "chunksize": 1,
+                "optimize_graph": False,
+            }
             results = dask.compute(*tasks, **options)
     for result in results:
         if isinstance(result, UserError | OSError):

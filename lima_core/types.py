@@ -33,6 +33,8 @@ class Resources:
     """Processes that train together."""
     checkpoint_activations: bool = False
     """Training computes activations twice instead of keeping them: less memory, more time, the same bits."""
+    scheduler: str | None = None
+    """Address of a ``dask.distributed`` scheduler whose workers do the work over scenes; None: ``workers`` here."""
 
 
 @dataclass(frozen=True)

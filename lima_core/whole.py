@@ -1,15 +1,23 @@
-"""Nothing half-written: a file or folder is built under another name and renamed when it is complete.
+"""Nothing half-written: a file or folder is built under another name and appears in one step when it is complete.
 
-Presence therefore means completeness, for an artifact, for a scene inside it and for a JSON file alike.
+On a disk that step is a rename. An object storage has none: there a folder is copied file by file, and what is there is
+told by the file that is copied last (``LAST``). Presence therefore means completeness, for an artifact, for a scene
+inside it and for a JSON file alike.
 """
 
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from lima_core.storage import Location, is_remote, remove_remote, upload
+
+LAST = ("zarr.json", "manifest.json")
+"""At the top of a folder: with it, the folder is whole."""
 
 
 def fsync_path(path: Path) -> None:
@@ -32,19 +40,39 @@ def fsync_tree(path: Path) -> None:
         fsync_path(path)
 
 
-def publish(partial: Path, final: Path) -> None:
-    """Makes ``partial`` appear as ``final`` in one step, on disk before it is seen."""
+def publish(partial: Path, final: Location) -> None:
+    """Makes the local ``partial`` appear as ``final`` in one step, on disk before it is seen."""
+    if is_remote(final):
+        copy_to(partial, final)
+        remove(partial)
+        return
     fsync_tree(partial)
     os.replace(partial, final)
     fsync_path(final.parent)
 
 
+def copy_to(local: Path, final: Location) -> None:
+    """Copies a file or folder to an object storage; of a folder, the file that says that it is whole comes last."""
+    if local.is_file():
+        upload(local, final)
+        return
+    files = [path for path in local.rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: (path.parent == local and path.name in LAST, path)):
+        upload(path, final.joinpath(*path.relative_to(local).parts))
+
+
 @contextmanager
-def appears_whole(final: Path) -> Iterator[Path]:
-    """Yields a path beside ``final`` to write to; renames it on success, removes it on failure.
+def appears_whole(final: Location) -> Iterator[Path]:
+    """Yields a local path to write to; what is there appears as ``final`` on success and is removed on failure.
 
     What an earlier, killed process left under that name is removed first.
     """
+    if is_remote(final):
+        with tempfile.TemporaryDirectory(prefix="lima-") as folder:
+            partial = Path(folder, final.name)
+            yield partial
+            copy_to(partial, final)
+        return
     partial = final.with_name(final.name + ".writing")
     remove(partial)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -56,15 +84,17 @@ def appears_whole(final: Path) -> Iterator[Path]:
     publish(partial, final)
 
 
-def remove(path: Path) -> None:
+def remove(path: Location) -> None:
     """Removes a file or folder if it is there."""
-    if path.is_dir() and not path.is_symlink():
+    if is_remote(path):
+        remove_remote(path)
+    elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Location, value: Any) -> None:
     """Writes JSON (sorted keys, no NaN) so that it appears whole."""
     with appears_whole(path) as partial:
         partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")

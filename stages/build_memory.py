@@ -81,7 +81,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         splits = sorted({frame.split for frame in index.frames()})
         raise ConfigError(f"no scene in {list(config.splits)}, the index has {splits}", where="build_memory.splits")
     missing = [scene for scene in chosen if not (out / FOLDER / scene).exists()]
-    map_parts(partial(build_scene, config, inputs, out), missing, resources.workers, "build-memory")
+    map_parts(partial(build_scene, config, inputs, out), missing, resources, "build-memory")
     bank = MemoryBank.open(out)
     parts = [Quality.from_json(bank.attributes(scene)["quality"]) for scene in bank.scenes()]
     num_frames = sum(bank.attributes(scene)["num_frames"] for scene in bank.scenes())

@@ -63,9 +63,9 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     scenes = dataset.scenes()
     read = partial(scene_frames, dataset, inputs.raw, config.missing_images == "leave_out")
     # The tables are in this process already; a worker would have to load them again.
-    parts = map_parts(read, scenes, 0, "index")
+    parts = map_parts(read, scenes, Resources(), "index")
     if dataset.facts.poses == "estimated":
-        estimated = map_parts(partial(estimate_trajectory, dataset), scenes, resources.workers, "poses")
+        estimated = map_parts(partial(estimate_trajectory, dataset), scenes, resources, "poses")
         parts = [[placed(frame, path) for frame in part] for part, path in zip(parts, estimated, strict=True)]
     frames = [frame for part in parts for frame in part]
     if not frames:
@@ -81,7 +81,9 @@ def pose_fit(dataset: Dataset, frames: Sequence[Frame]) -> dict[str, Any]:
 
     Median and 90th percentile are over pairs of key frames, the median also by scene, for scenes that have one.
     """
-    (residual_cm,) = map_parts(partial(dataset_residuals_cm, dataset), [frames], 0, "pose residual", "samples")
+    (residual_cm,) = map_parts(
+        partial(dataset_residuals_cm, dataset), [frames], Resources(), "pose residual", "samples"
+    )
     if not residual_cm:
         return {"pose_residual_cm": None, "pose_residual_p90_cm": None, "pose_residual_pairs": 0}
     median_cm, p90_cm = np.quantile(list(residual_cm.values()), (0.5, 0.9)).round(2).tolist()

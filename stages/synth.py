@@ -116,7 +116,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         Frames, mean points a scan, points and boxes per class of either split, bytes.
     """
     parts = parts_of(config)
-    map_parts(partial(make_scene, config=config, out=out), parts, resources.workers, "synth")
+    map_parts(partial(make_scene, config=config, out=out), parts, resources, "synth")
     fragments = [writer.read_fragment(out, part.name) for part in parts]
     towns = {town: get_plan(town, config.world) for town in dict.fromkeys(part.town for part in parts)}
     writer.finish(out, fragments, towns)

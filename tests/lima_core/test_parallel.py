@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_info
 
 from lima_core.errors import DataError
 from lima_core.parallel import map_parts
+from lima_core.types import Resources
 
 
 def squared(part: int) -> tuple[int, int]:
@@ -30,7 +31,7 @@ def broken(at: int, part: int) -> int:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_results_come_in_the_order_of_the_parts(workers: int) -> None:
-    results = map_parts(squared, [3, 1, 4, 1, 5], workers, "test")
+    results = map_parts(squared, [3, 1, 4, 1, 5], Resources(workers=workers), "test")
     assert [value for value, _ in results] == [9, 1, 16, 1, 25]
     own = {pid == os.getpid() for _, pid in results}
     assert own == {workers == 0}
@@ -43,7 +44,7 @@ def most_threads(part: int) -> int:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_part_works_on_one_thread_wherever_it_runs(workers: int) -> None:
-    assert map_parts(most_threads, [1, 2], workers, "test") == [1, 1]
+    assert map_parts(most_threads, [1, 2], Resources(workers=workers), "test") == [1, 1]
 
 
 def full_disk(part: int) -> int:
@@ -53,7 +54,7 @@ def full_disk(part: int) -> int:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_full_disk_keeps_its_number_and_file(workers: int) -> None:
     with pytest.raises(OSError) as caught:
-        map_parts(full_disk, [1, 2], workers, "test")
+        map_parts(full_disk, [1, 2], Resources(workers=workers), "test")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/data/1")
 
 
@@ -67,9 +68,10 @@ def sleeper(folder: str, part: int) -> int:
 PARENT = """
 from functools import partial
 from lima_core.parallel import map_parts
+from lima_core.types import Resources
 from tests.lima_core.test_parallel import sleeper
 if __name__ == "__main__":
-    map_parts(partial(sleeper, {folder!r}), [1, 2], 2, "sleep")
+    map_parts(partial(sleeper, {folder!r}), [1, 2], Resources(workers=2), "sleep")
 """
 
 
@@ -98,11 +100,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = 25) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_users_error_comes_through_in_one_line(workers: int) -> None:
     with pytest.raises(DataError, match=r"^part 2: nothing in it; leave it out$"):
-        map_parts(partial(broken, 2), [1, 2, 3], workers, "test")
+        map_parts(partial(broken, 2), [1, 2, 3], Resources(workers=workers), "test")
 
 
 def test_progress_is_one_greppable_line_a_part(capsys: pytest.CaptureFixture[str]) -> None:
-    map_parts(squared, [1, 2], 0, "squares", "numbers")
+    map_parts(squared, [1, 2], Resources(), "squares", "numbers")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" elapsed=")[0] for line in lines] == ["squares 1/2 numbers", "squares 2/2 numbers"]
     assert all("eta=" in line for line in lines)

@@ -1,0 +1,77 @@
+"""Sizes and CRC-32C of files, and parts that carry those of their own.
+
+A part (one scene of a store) is a Zarr group whose ``zarr.json``, written last, lists every other file below it with
+size and checksum, as the attribute ``files``; Zarr readers take no notice. So damage inside a part is found with the
+part alone, and a part without a readable ``zarr.json`` is not there.
+"""
+
+import json
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from lima_core.errors import StoreError
+from lima_core.storage import Location, is_file, read_bytes, read_range
+from lima_core.whole import write_json
+
+GROUP = "zarr.json"
+FILES = "files"
+BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class FileSum:
+    """What a file must be."""
+
+    num_bytes: int
+    crc32c: str
+    """8 hexadecimal digits."""
+
+
+def file_sum(place: Location) -> FileSum:
+    """Size and checksum of a file, read in blocks."""
+    num_bytes, crc = 0, 0
+    while block := read_range(place, num_bytes, BLOCK_BYTES):
+        num_bytes, crc = num_bytes + len(block), google_crc32c.extend(crc, block)
+    return FileSum(num_bytes, f"{crc:08x}")
+
+
+def sums_below(folder: Path) -> dict[str, FileSum]:
+    """Of every file below a folder of this machine, by its name relative to it (``codes/c/0/0``)."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_sum(path) for path in files}
+
+
+def seal(part: Path, attributes: dict[str, Any]) -> None:
+    """Writes the group's ``zarr.json`` with its attributes and the checksums of all that is in it: now it is whole."""
+    group = part / GROUP
+    group.unlink(missing_ok=True)
+    files = {name: list(astuple(found)) for name, found in sums_below(part).items()}
+    write_json(group, {"zarr_format": 3, "node_type": "group", "attributes": {**attributes, FILES: files}})
+
+
+def is_sealed(part: Location) -> bool:
+    """Whether a part is there, and therefore whole."""
+    return is_file(part / GROUP)
+
+
+def read_attributes(group: Location) -> dict[str, Any]:
+    """Attributes of a Zarr group.
+
+    Raises:
+        StoreError: there is no group, or it is not readable.
+    """
+    try:
+        return json.loads(read_bytes(group / GROUP))["attributes"]
+    except FileNotFoundError as error:
+        raise StoreError("is not there", where=group, remedy="build it with lima stage") from error
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = "run lima verify --repair"
+        raise StoreError("unreadable metadata", where=group / GROUP, remedy=remedy) from error
+
+
+def files_of(part: Location) -> dict[str, FileSum]:
+    """What a part says about its files; nothing where it says nothing."""
+    return {name: FileSum(*found) for name, found in read_attributes(part).get(FILES, {}).items()}
