@@ -5,6 +5,7 @@ told by the file that is copied last (``LAST``). Presence therefore means comple
 inside it and for a JSON file alike.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lima_core.claim import claimed
 from lima_core.storage import Location, is_remote, remove_remote, upload
 
 LAST = ("zarr.json", "manifest.json")
@@ -47,8 +49,26 @@ def publish(partial: Path, final: Location) -> None:
         remove(partial)
         return
     fsync_tree(partial)
-    os.replace(partial, final)
+    _rename(partial, final)
     fsync_path(final.parent)
+
+
+def _rename(partial: Path, final: Path) -> None:
+    """Renames; where another writer of the same folder was first, its bytes are the same and stay.
+
+    A folder under the final name that lacks what says that it is whole was damaged, and is replaced.
+    """
+    try:
+        os.replace(partial, final)
+    except OSError as error:
+        last = [name for name in LAST if (partial / name).is_file()]
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not last:
+            raise
+        if any((final / name).is_file() for name in last):
+            remove(partial)
+            return
+        remove(final)
+        os.replace(partial, final)
 
 
 def copy_to(local: Path, final: Location) -> None:
@@ -65,7 +85,7 @@ def copy_to(local: Path, final: Location) -> None:
 def appears_whole(final: Location) -> Iterator[Path]:
     """Yields a local path to write to; what is there appears as ``final`` on success and is removed on failure.
 
-    What an earlier, killed process left under that name is removed first.
+    What an earlier, killed process left is removed; another that is alive is not disturbed (``claim``).
     """
     if is_remote(final):
         with tempfile.TemporaryDirectory(prefix="lima-") as folder:
@@ -73,15 +93,15 @@ def appears_whole(final: Location) -> Iterator[Path]:
             yield partial
             copy_to(partial, final)
         return
-    partial = final.with_name(final.name + ".writing")
-    remove(partial)
     final.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield partial
-    except BaseException:
+    with claimed(final) as partial:
         remove(partial)
-        raise
-    publish(partial, final)
+        try:
+            yield partial
+            publish(partial, final)
+        except BaseException:
+            remove(partial)
+            raise
 
 
 def remove(path: Location) -> None:
