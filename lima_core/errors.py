@@ -32,6 +32,10 @@ class CheckpointError(UserError):
     """Weights that do not fit the model they are loaded into."""
 
 
+class UnreachableError(UserError):
+    """An object storage that does not answer, or does not let us in; says nothing about what lies there."""
+
+
 class BusyError(UserError):
     """Another process is building the same artifact."""
 
