@@ -74,7 +74,7 @@ def build(config: build_memory.Config, raw: Path, work: Path, resources: Resourc
         summary = build_memory.run(config, build_memory.Inputs(raw, work / "index"), Path(folder), resources)
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
         bank = MemoryBank.open(Path(folder))
-        parts = [Quality.from_json(bank.attributes(scene)["quality"]) for scene in bank.scenes()]
+        parts = [Quality.from_json(scene["quality"]) for scene in bank.attributes()]
     cost = {
         "bytes_per_frame": summary["bytes_per_frame"],
         "seconds_per_frame": round(seconds / summary["frames"], 4),

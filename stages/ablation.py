@@ -117,7 +117,7 @@ def taught_numbers(inputs: Inputs, described: Mapping[str, DatasetFacts]) -> Ite
 def bank_quality(path: Path, window: int) -> dict[str, float | None]:
     """Coverage, depth and purities of a bank in a window of key frames."""
     bank = MemoryBank.open(path)
-    parts = [Quality.from_json(bank.attributes(scene)["quality"]) for scene in bank.scenes()]
+    parts = [Quality.from_json(scene["quality"]) for scene in bank.attributes()]
     row = Quality.total(parts, bank.frames).by_window()[window - 1]
     return {"window": float(window), **{key: value for key, value in row.items() if key != "frames"}}
 

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from lima_core import types
+from lima_core.checksums import FILES
 from lima_core.cost import Cost, Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
@@ -27,11 +28,10 @@ from lima_core.memory.quality import PointTruth, Quality
 from lima_core.memory.voxel_keys import growth_levels, voxel_keys
 from lima_core.parallel import map_parts
 from lima_core.stores.frame_index import FrameIndex
-from lima_core.stores.memory_bank import FOLDER, MemoryBank, SceneWriter
+from lima_core.stores.memory_bank import MemoryBank, create_bank, unwritten_scenes, write_scene
 from lima_core.types import Frame, Resources
-from lima_core.whole import appears_whole
 
-VERSION = 4
+VERSION = 5
 
 
 class Config(types.Config):
@@ -75,17 +75,18 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     if not index.facts.cameras:
         where, remedy = f"data set {index.facts.name}", "list its cameras in calibration.json"
         raise DataError("has no camera, nothing can teach its points", where=where, remedy=remedy)
-    MemoryBank.create(out, config.frames, config.voxel_size_m, index.facts.cameras)
     chosen = dict.fromkeys(frame.scene for frame in index.frames() if frame.split in config.splits)
     if not chosen:
         splits = sorted({frame.split for frame in index.frames()})
         raise ConfigError(f"no scene in {list(config.splits)}, the index has {splits}", where="build_memory.splits")
-    missing = [scene for scene in chosen if not (out / FOLDER / scene).exists()]
+    create_bank(out, config.frames, config.voxel_size_m, index.facts.cameras, list(chosen))
+    missing = unwritten_scenes(out, list(chosen))
     map_parts(partial(build_scene, config, inputs, out), missing, resources, "build-memory")
     bank = MemoryBank.open(out)
-    parts = [Quality.from_json(bank.attributes(scene)["quality"]) for scene in bank.scenes()]
-    num_frames = sum(bank.attributes(scene)["num_frames"] for scene in bank.scenes())
-    told = summary(Quality.total(parts, config.frames), out, num_frames)
+    scenes = bank.attributes()
+    parts = [Quality.from_json(scene["quality"]) for scene in scenes]
+    num_bytes = sum(num_bytes for scene in scenes for num_bytes, _ in scene[FILES].values())
+    told = summary(Quality.total(parts, config.frames), num_bytes, sum(scene["num_frames"] for scene in scenes))
     if warning := pose_warning(index.facts.pose_residual_cm, config.voxel_size_m):
         print(f"build-memory: warning: {warning}", file=sys.stderr, flush=True)
         told["warning"] = warning
@@ -119,8 +120,7 @@ def build_scene(config: Config, inputs: Inputs, out: Path, scene: str) -> None:
     scene_from_global = se3.invert(frames[0].global_from_lidar)
     window, quality = Window(config.frames), Quality.empty(config.frames)
     gate = None if config.free_space is None else FreeSpaceGate(config.free_space)
-    with appears_whole(out / FOLDER / scene) as partial_scene:
-        writer = SceneWriter(partial_scene)
+    with write_scene(out, scene) as writer:
         for frame in frames:
             xyz = dataset.load_points(frame)[:, :3]
             voxel = voxel_keys(frame, scene_from_global, xyz, config.voxel_size_m)
@@ -134,7 +134,7 @@ def build_scene(config: Config, inputs: Inputs, out: Path, scene: str) -> None:
             bank, truths = window.recall(voxel, level)
             quality.count(bank, truth, truths)
             writer.append(bank)
-        writer.close({"quality": quality.to_json(), "num_frames": len(frames)})
+        writer.attributes = {"quality": quality.to_json(), "num_frames": len(frames)}
 
 
 def observe(config: Config, dataset: Dataset, frame: Frame, points: PointTruth, voxel: np.ndarray) -> Entries:
@@ -146,9 +146,8 @@ def observe(config: Config, dataset: Dataset, frame: Frame, points: PointTruth, 
     return aggregate(frame, projection, voxel, config.references, points.point_class, pixel_classes)
 
 
-def summary(quality: Quality, out: Path, num_frames: int) -> dict[str, Any]:
+def summary(quality: Quality, num_bytes: int, num_frames: int) -> dict[str, Any]:
     """Quality of the bank, per window up to its own, and its bytes per frame."""
-    num_bytes = sum(path.stat().st_size for path in (out / FOLDER).rglob("*") if path.is_file())
     return {
         "frames": num_frames,
         "bytes_per_frame": round(num_bytes / max(num_frames, 1)),

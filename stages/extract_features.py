@@ -21,7 +21,7 @@ from lima_core.errors import ConfigError, DataError, UserError
 from lima_core.parallel import PartsProgress
 from lima_core.stores.basis import fit_basis, has_basis, write_basis
 from lima_core.stores.codec import Codec, bytes_per_frame, check_directions, num_directions
-from lima_core.stores.feature_store import FeatureFacts, FeatureStore, create_store, finish_store, has_scene
+from lima_core.stores.feature_store import FeatureFacts, FeatureStore, create_store, finish_store, unwritten_scenes
 from lima_core.stores.feature_writer import write_scene
 from lima_core.stores.fidelity import fidelity_warning
 from lima_core.stores.frame_index import FrameIndex
@@ -30,7 +30,7 @@ from lima_core.training.prefetch import ahead
 from lima_core.types import Camera, Frame, Resources
 from lima_core.whole import appears_whole
 
-VERSION = 2
+VERSION = 3
 TEACHER_STATE = "teacher.safetensors"
 
 
@@ -79,7 +79,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     create_store(out, facts)
     prepare_teacher(config, teacher, dataset, index, out)
     prepare_basis(config, teacher, dataset, index, out)
-    missing = [scene for scene in facts.scenes if not has_scene(out, scene)]
+    missing = unwritten_scenes(out, facts)
     with PartsProgress("extract-features", len(missing)) as progress:
         for scene in missing:
             write_features(facts, teacher, dataset, index.frames(scene), out, resources.workers)
@@ -212,7 +212,7 @@ def write_features(
     """Encodes and writes one scene; row i of its arrays is the frame of index i."""
     assert [frame.index for frame in frames] == list(range(len(frames))), frames[0].scene
     load = partial(load_images, dataset, size_px=facts.image_size_px)
-    with write_scene(out, facts, frames[0].scene, len(frames)) as writer:
+    with write_scene(out, facts, frames[0].scene) as writer:
         for frame, images in zip(frames, ahead(load, frames, workers), strict=True):
             has_image = np.array([camera is not None for camera in frame.cameras])
             features = np.zeros((len(has_image), *facts.grid, facts.channels), np.float32)
@@ -250,7 +250,7 @@ def to_tensor(images: np.ndarray) -> torch.Tensor:
 
 def summary(store: FeatureStore) -> dict[str, Any]:
     """What ``lima show`` prints."""
-    facts, scenes = store.facts, [store.summary(scene) for scene in store.scenes()]
+    facts, scenes = store.facts, store.summaries()
     num_frames = sum(scene.num_frames for scene in scenes)
     frame_bytes = bytes_per_frame(facts.channels, facts.grid, len(facts.cameras), facts.codec)
     fidelity = store.fidelity()

@@ -220,7 +220,7 @@ def bank_quality(opened: Opened) -> str:
     if opened.bank is None:
         return html.section(title, html.note("There is no memory bank: none was given."))
     bank = opened.bank
-    attributes = [bank.attributes(scene) for scene in bank.scenes()]
+    attributes = bank.attributes()
     quality = Quality.total([Quality.from_json(part["quality"]) for part in attributes], bank.frames)
     num_frames = max(sum(part["num_frames"] for part in attributes), 1)
     costs = provenance.facts(bank_costs(opened, quality, num_frames))
@@ -234,7 +234,7 @@ def bank_costs(opened: Opened, quality: Quality, num_frames: int) -> dict[str, s
     costs = {"bank": f"{provenance.size(bank_bytes)} per frame; it holds references into images and no features"}
     if opened.store:
         facts = opened.store.facts
-        frames = sum(opened.store.summary(scene).num_frames for scene in opened.store.scenes())
+        frames = sum(scene.num_frames for scene in opened.store.summaries())
         features = _folder_bytes(opened.inputs.extract_features) / max(frames, 1)
         grid = f"{facts.grid[0]} x {facts.grid[1]} patches, {facts.channels} channels, {facts.codec}"
         costs["features"] = f"{provenance.size(features)} per frame ({len(facts.cameras)} cameras, {grid})"

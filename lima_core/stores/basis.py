@@ -7,15 +7,14 @@ projection, so that pooling may be done on coefficients. The sample leaves one (
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
-import zarr
 
+from lima_core.checksums import is_sealed
 from lima_core.errors import StoreError
+from lima_core.storage import Location
+from lima_core.stores.row_array import read_array, write_array
 from lima_core.whole import appears_whole
-
-REMEDY = "build it with: lima stage extract-features"
 
 
 def fit_basis(tokens: Iterable[np.ndarray], channels: int, num_directions: int) -> np.ndarray:
@@ -38,33 +37,30 @@ def fit_basis(tokens: Iterable[np.ndarray], channels: int, num_directions: int) 
     return np.ascontiguousarray(vectors * np.sign(largest), dtype=np.float32)
 
 
-def has_basis(artifact: Path) -> bool:
+def has_basis(artifact: Location) -> bool:
     """Whether the basis is there, and therefore whole."""
-    return _folder(artifact).is_dir()
+    return is_sealed(_folder(artifact))
 
 
-def write_basis(artifact: Path, basis: np.ndarray) -> None:
+def write_basis(artifact: Location, basis: np.ndarray) -> None:
     """Stores ``basis`` (D, C) float32; it appears whole."""
     with appears_whole(_folder(artifact)) as partial:
-        zarr.create_array(partial, data=basis.astype("<f4"), chunks=basis.shape, compressors=None, zarr_format=3)
+        write_array(partial, basis.astype(np.float32))
 
 
-def read_basis(artifact: Path, shape: tuple[int, int]) -> np.ndarray:
+def read_basis(artifact: Location, shape: tuple[int, int]) -> np.ndarray:
     """The stored basis, (D, C) float32.
 
     Raises:
         StoreError: it is missing, unreadable or not of ``shape``.
     """
-    folder = _folder(artifact)
-    try:
-        basis = np.asarray(zarr.open_array(folder, mode="r", zarr_format=3)[...])
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        raise StoreError("missing or unreadable basis of the codec", where=folder, remedy=REMEDY) from error
+    basis = read_array(_folder(artifact))
     if basis.shape != shape:
-        raise StoreError(f"basis of shape {basis.shape} instead of {shape}", where=folder, remedy=REMEDY)
+        what = f"basis of shape {basis.shape} instead of {shape}"
+        raise StoreError(what, where=_folder(artifact), remedy="build it with: lima stage extract-features")
     return basis
 
 
-def _folder(artifact: Path) -> Path:
+def _folder(artifact: Location) -> Location:
     """Beside the store, not in it: there, every folder is a scene."""
     return artifact / "basis.zarr"

@@ -50,7 +50,7 @@ def check_directions(codec: Codec, channels: int, where: object = "") -> None:
 
 def code_dtype(codec: Codec) -> str:
     """NumPy type of the codes."""
-    return "<f2" if codec == "float16" else "|i1"
+    return "float16" if codec == "float16" else "int8"
 
 
 def code_width(codec: Codec, channels: int) -> int:

@@ -1,30 +1,36 @@
 """Every patch feature of a data set exactly once, one Zarr group per scene.
 
-``<artifact>/features.zarr`` holds the facts as attributes of its root, and per scene ``codes (F, cameras, h, w, C)``,
+``<artifact>/features.zarr`` declares the facts, and holds per scene one part: ``codes (F, cameras, h, w, C)``,
 ``has_image (F, cameras)`` and, for int8, ``token_scale (F, cameras, h, w)`` and ``channel_scale (C,)``; for ``pca<D>``
 D stands in the place of C, and ``basis.zarr (D, C)`` lies beside. ``feature_writer.py`` writes it. A camera without an
 image in a frame has zero codes and ``has_image`` False: nothing may be taught from there.
 """
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import zarr
 from torch import Tensor
 
 from lima_core.errors import StoreError
+from lima_core.storage import Location
 from lima_core.stores import codec as codecs
 from lima_core.stores.basis import read_basis
 from lima_core.stores.codec import Codec
 from lima_core.stores.fidelity import Fidelity, whole_fidelity
-from lima_core.stores.frame_array import FrameArray
-from lima_core.whole import write_json
+from lima_core.stores.row_array import RowArray, read_array
+from lima_core.stores.scene_store import (
+    declare,
+    declared,
+    missing_scenes,
+    scene_attributes,
+    scene_part,
+    write_declaration,
+)
 
-SCHEMA = "lima-features/1"
+SCHEMA = "lima-features/2"
+FOLDER = "features.zarr"
 REMEDY = "build it with: lima stage extract-features"
 
 
@@ -82,76 +88,60 @@ class Patches:
         return codecs.decode_torch(codes, token_scale, channel_scale, basis).flatten(0, -2)
 
 
-def create_store(artifact: Path, facts: FeatureFacts) -> None:
+def create_store(artifact: Location, facts: FeatureFacts) -> None:
     """Declares the store, or checks that the one that is already there was declared with the same facts.
 
     Raises:
         StoreError: an earlier, unfinished run declared other facts (other weights under the same name, for example).
     """
-    root = _root(artifact)
-    if not (root / "zarr.json").exists():
-        _write_root(root, {"schema": SCHEMA, **asdict(facts)})
-        return
-    stored = _facts(_read_attributes(root), root)
-    for name, value in asdict(facts).items():
-        if value != asdict(stored)[name]:
-            raise StoreError(
-                f"an unfinished run wrote {name} = {asdict(stored)[name]!r}, now it is {value!r}",
-                where=root,
-                remedy="remove the folder to start again",
-            )
+    declare(artifact / FOLDER, _attributes(facts))
 
 
-def finish_store(artifact: Path) -> "FeatureStore":
+def finish_store(artifact: Location) -> "FeatureStore":
     """Stores the fidelity over all scenes beside the facts; every scene must be there."""
     store = FeatureStore.open(artifact)
-    attributes = {"schema": SCHEMA, **asdict(store.facts), "fidelity": asdict(store.fidelity())}
-    _write_root(_root(artifact), attributes)
+    write_declaration(artifact / FOLDER, _attributes(store.facts) | {"fidelity": asdict(store.fidelity())})
     return store
 
 
-def has_scene(artifact: Path, scene: str) -> bool:
-    """Whether the scene is there, and therefore complete."""
-    return scene_folder(artifact, scene).is_dir()
+def unwritten_scenes(artifact: Location, facts: FeatureFacts) -> list[str]:
+    """Scenes that are still to be written."""
+    return missing_scenes(artifact / FOLDER, facts.scenes)
 
 
 class FeatureStore:
     """Reads a finished store; safe to share between threads."""
 
-    def __init__(self, artifact: Path, facts: FeatureFacts) -> None:
+    def __init__(self, artifact: Location, facts: FeatureFacts) -> None:
         self.artifact, self.facts = artifact, facts
         self.basis = basis_of(artifact, facts)
         self._open_scenes: dict[str, _SceneReader] = {}
 
     @classmethod
-    def open(cls, artifact: Path) -> "FeatureStore":
+    def open(cls, artifact: Location) -> "FeatureStore":
         """Opens the store of an artifact folder.
 
         Raises:
             StoreError: there is none, it has another schema version, or scenes or the codec's basis are missing.
         """
-        root = _root(artifact)
-        facts = _facts(_read_attributes(root), root)
-        missing = [scene for scene in facts.scenes if not has_scene(artifact, scene)]
-        if missing:
-            found = len(facts.scenes) - len(missing)
-            raise StoreError(
-                f"{found} of {len(facts.scenes)} scenes, the first missing is {missing[0]}", where=root, remedy=REMEDY
-            )
-        return cls(artifact, facts)
+        return cls(artifact, _facts(declared(artifact / FOLDER, SCHEMA, "feature store", "extract-features")))
 
     def scenes(self) -> tuple[str, ...]:
         """Scenes in file order."""
         return self.facts.scenes
 
-    def summary(self, scene: str) -> SceneSummary:
-        """Counts and fidelity of one scene."""
-        attributes = _read_attributes(self._folder(scene))
-        return SceneSummary(**{**attributes, "fidelity": Fidelity(**attributes["fidelity"])})
+    def summaries(self) -> list[SceneSummary]:
+        """Counts and fidelity of every scene."""
+        attributes = scene_attributes(self.artifact / FOLDER, self.scenes())
+        names = [name for name in SceneSummary.__dataclass_fields__ if name != "fidelity"]
+        return [
+            SceneSummary(**{name: told[name] for name in names}, fidelity=Fidelity(**told["fidelity"]))
+            for told in attributes
+        ]
 
     def fidelity(self) -> Fidelity:
         """Means over all tokens, and the 1st percentiles of the worst scene."""
-        return whole_fidelity([self.summary(scene).fidelity for scene in self.scenes()])
+        return whole_fidelity([summary.fidelity for summary in self.summaries()])
 
     def read(self, scene: str, start: int, stop: int) -> Patches:
         """Patches of frames start..stop-1 of a scene, in one sequential read per array.
@@ -160,28 +150,27 @@ class FeatureStore:
             StoreError: unknown scene, frames outside it, or a truncated file.
         """
         if scene not in self._open_scenes:
-            self._open_scenes[scene] = _SceneReader(self._folder(scene), self.facts, self.basis)
+            if scene not in self.facts.scenes:
+                what = f"no scene {scene!r} among its {len(self.facts.scenes)}"
+                raise StoreError(what, where=self.artifact / FOLDER)
+            part = scene_part(self.artifact / FOLDER, scene)
+            self._open_scenes[scene] = _SceneReader(part, self.facts, self.basis)
         return self._open_scenes[scene].read(start, stop)
-
-    def _folder(self, scene: str) -> Path:
-        if scene not in self.facts.scenes:
-            raise StoreError(f"no scene {scene!r} among its {len(self.facts.scenes)}", where=_root(self.artifact))
-        return scene_folder(self.artifact, scene)
 
 
 class _SceneReader:
     """The arrays of one scene."""
 
-    def __init__(self, folder: Path, facts: FeatureFacts, basis: np.ndarray | None) -> None:
+    def __init__(self, part: Location, facts: FeatureFacts, basis: np.ndarray | None) -> None:
         self.basis, is_scaled = basis, facts.codec != "float16"
-        self.codes = FrameArray(folder, "codes")
-        self.token_scale = FrameArray(folder, "token_scale") if is_scaled else None
-        self.channel_scale = _small_array(folder, "channel_scale") if is_scaled else None
-        self.has_image = _small_array(folder, "has_image")
+        self.codes = RowArray(part / "codes")
+        self.token_scale = RowArray(part / "token_scale") if is_scaled else None
+        self.channel_scale = read_array(part / "channel_scale") if is_scaled else None
+        self.has_image = read_array(part / "has_image")
         width = codecs.code_width(facts.codec, facts.channels)
         expected = (len(self.has_image), len(facts.cameras), *facts.grid, width)
         if self.codes.shape != expected:
-            raise StoreError(f"codes of shape {self.codes.shape} instead of {expected}", where=folder, remedy=REMEDY)
+            raise StoreError(f"codes of shape {self.codes.shape} instead of {expected}", where=part, remedy=REMEDY)
 
     def read(self, start: int, stop: int) -> Patches:
         """Patches of frames start..stop-1."""
@@ -190,24 +179,7 @@ class _SceneReader:
         return Patches(codes, token_scale, self.channel_scale, self.has_image[start:stop], self.basis)
 
 
-def _small_array(folder: Path, name: str) -> np.ndarray:
-    try:
-        return np.asarray(zarr.open_array(folder / name, mode="r", zarr_format=3)[...])
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        raise StoreError("missing or unreadable array", where=folder / name, remedy=REMEDY) from error
-
-
-def _root(artifact: Path) -> Path:
-    return artifact / "features.zarr"
-
-
-def scene_folder(artifact: Path, scene: str) -> Path:
-    """Folder of one scene's group, which is there when the scene is complete."""
-    assert scene and "/" not in scene and not scene.startswith("."), scene
-    return _root(artifact) / scene
-
-
-def basis_of(artifact: Path, facts: FeatureFacts) -> np.ndarray | None:
+def basis_of(artifact: Location, facts: FeatureFacts) -> np.ndarray | None:
     """The store's basis, (D, C) float32, for codec ``pca<D>``; None for another.
 
     Raises:
@@ -217,25 +189,13 @@ def basis_of(artifact: Path, facts: FeatureFacts) -> np.ndarray | None:
     return read_basis(artifact, (num_directions, facts.channels)) if num_directions else None
 
 
-def _write_root(root: Path, attributes: dict[str, Any]) -> None:
-    """The root group's metadata, written whole: a killed run never leaves half of it."""
-    root.mkdir(parents=True, exist_ok=True)
-    write_json(root / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+def _attributes(facts: FeatureFacts) -> dict[str, Any]:
+    """As they come back from JSON."""
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(facts).items()}
+    return {"schema": SCHEMA, **values}
 
 
-def _read_attributes(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "zarr.json").read_text())["attributes"]
-    except FileNotFoundError as error:
-        raise StoreError("no feature store here", where=folder, remedy=REMEDY) from error
-    except (json.JSONDecodeError, KeyError) as error:
-        raise StoreError("unreadable metadata", where=folder / "zarr.json", remedy="build it again") from error
-
-
-def _facts(attributes: dict[str, Any], root: Path) -> FeatureFacts:
-    if attributes.get("schema") != SCHEMA:
-        found = attributes.get("schema")
-        raise StoreError(f"schema {found!r}, this version reads {SCHEMA!r}", where=root, remedy="build it again")
+def _facts(attributes: dict[str, Any]) -> FeatureFacts:
     values = {name: attributes[name] for name in FeatureFacts.__dataclass_fields__}
     as_tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return FeatureFacts(**as_tuples)

@@ -1,27 +1,36 @@
 """The MemoryBank: which patches, of which cameras and frames, teach which points. It holds no features.
 
-Per scene one Zarr group with three ragged tables by frame: ``points`` (the target of every LiDAR point), ``targets``
-(how many references each has) and ``references`` (age, camera, image position). Keyed by point
-index, so augmenting the points costs nothing; image positions are fractions, so the bank serves every teacher's grid;
-references carry their age, so it serves every shorter window.
+``<artifact>/memory.zarr`` declares the window and the scenes; per scene one part with four ragged columns by frame:
+``point_target`` (the target of every LiDAR point), ``num_references`` (how many references each target has), ``view``
+(R, 2) age and camera of every reference and ``position`` (R, 2) its place in the image. Keyed by point index, so
+augmenting the points costs nothing; image positions are fractions, so the bank serves every teacher's grid; references
+carry their age, so it serves every shorter window.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
+from lima_core.checksums import seal
 from lima_core.errors import StoreError
-from lima_core.stores.ragged import RaggedReader, RaggedWriter
+from lima_core.storage import Location
+from lima_core.stores.ragged import Column, RaggedReader, RaggedWriter
+from lima_core.stores.scene_store import declare, declared, missing_scenes, scene_attributes, scene_part
+from lima_core.whole import appears_whole
 
-SCHEMA = "lima-memory-bank/2"
+SCHEMA = "lima-memory-bank/3"
 FOLDER = "memory.zarr"
-POINTS = {"point_target": "int32"}
-TARGETS = {"num_references": "uint16"}
-REFERENCES = {"age": "uint8", "camera": "uint8", "u": "uint16", "v": "uint16"}
+COLUMNS = {
+    "point_target": Column((), "int32"),
+    "num_references": Column((), "uint16"),
+    "view": Column((2,), "uint8"),
+    "position": Column((2,), "uint16"),
+}
+REFERENCES = ("age", "camera", "u", "v")
 
 
 @dataclass(frozen=True)
@@ -58,74 +67,75 @@ class FrameBank:
 
 
 class SceneWriter:
-    """Writes the banks of one scene, frame by frame in time order."""
+    """Takes the banks of one scene, frame by frame in time order; made by ``write_scene``."""
 
-    def __init__(self, path: Path) -> None:
-        self._group = zarr.open_group(path, mode="w-")
-        self._tables = {
-            "points": (RaggedWriter(self._group.create_group("points"), POINTS), POINTS),
-            "targets": (RaggedWriter(self._group.create_group("targets"), TARGETS), TARGETS),
-            "references": (RaggedWriter(self._group.create_group("references"), REFERENCES), REFERENCES),
-        }
+    def __init__(self, table: RaggedWriter) -> None:
+        self._table = table
+        self.attributes: dict[str, Any] = {}
+        """JSON-able facts to be stored beside the scene."""
 
     def append(self, bank: FrameBank) -> None:
         """Adds the next frame."""
-        for writer, columns in self._tables.values():
-            writer.append({name: getattr(bank, name) for name in columns})
+        view, position = np.stack([bank.age, bank.camera], axis=1), np.stack([bank.u, bank.v], axis=1)
+        columns = {"point_target": bank.point_target, "num_references": bank.num_references}
+        self._table.append(columns | {"view": view, "position": position})
 
-    def close(self, attributes: dict[str, Any]) -> None:
-        """Completes the scene and stores JSON-able facts beside it."""
-        for writer, _ in self._tables.values():
-            writer.close()
-        self._group.attrs.update(attributes)
+
+@contextmanager
+def write_scene(artifact: Location, scene: str) -> Iterator[SceneWriter]:
+    """Yields a writer for one scene; the scene appears whole when the block ends, or not at all."""
+    with appears_whole(scene_part(artifact / FOLDER, scene)) as folder:
+        with RaggedWriter(folder, COLUMNS) as table:
+            writer = SceneWriter(table)
+            yield writer
+        seal(folder, writer.attributes)
+
+
+def create_bank(
+    artifact: Location, frames: int, voxel_size_m: float, cameras: Sequence[str], scenes: Sequence[str]
+) -> None:
+    """Declares a bank in the artifact folder; harmless if an earlier run did so already.
+
+    Raises:
+        StoreError: an earlier, unfinished run declared another one.
+    """
+    facts = {"schema": SCHEMA, "frames": frames, "voxel_size_m": voxel_size_m}
+    declare(artifact / FOLDER, {**facts, "cameras": list(cameras), "scenes": list(scenes)})
+
+
+def unwritten_scenes(artifact: Location, scenes: Sequence[str]) -> list[str]:
+    """Those of ``scenes`` that are still to be written."""
+    return missing_scenes(artifact / FOLDER, scenes)
 
 
 class MemoryBank:
-    """A finished bank, opened for reading."""
+    """A finished bank, opened for reading; safe to share between threads."""
 
-    def __init__(self, path: Path, group: zarr.Group) -> None:
-        self.path, self._group = path, group
-        self.frames = int(group.attrs["frames"])
+    def __init__(self, path: Location, facts: dict[str, Any]) -> None:
+        self.path = path
+        self.frames = int(facts["frames"])
         """Window it was built with, in key frames, the current one among them."""
-        self.voxel_size_m = float(group.attrs["voxel_size_m"])
-        self.cameras: tuple[str, ...] = tuple(group.attrs["cameras"])
-        self._scenes: dict[str, list[RaggedReader]] = {}
-
-    @staticmethod
-    def create(path: Path, frames: int, voxel_size_m: float, cameras: tuple[str, ...]) -> None:
-        """Declares a bank in the artifact folder ``path``; harmless if an earlier run did so already."""
-        group = zarr.open_group(path / FOLDER, mode="a")
-        facts = {"schema": SCHEMA, "frames": frames, "voxel_size_m": voxel_size_m, "cameras": list(cameras)}
-        if dict(group.attrs) != facts:
-            group.attrs.update(facts)
+        self.voxel_size_m = float(facts["voxel_size_m"])
+        self.cameras: tuple[str, ...] = tuple(facts["cameras"])
+        self._scenes: tuple[str, ...] = tuple(facts["scenes"])
+        self._tables: dict[str, RaggedReader] = {}
 
     @classmethod
-    def open(cls, path: Path) -> "MemoryBank":
+    def open(cls, path: Location) -> "MemoryBank":
         """Opens the bank in the artifact folder ``path``.
 
         Raises:
-            StoreError: if there is none, or it is of another schema version.
+            StoreError: if there is none, it is of another schema version, or scenes are missing.
         """
-        try:
-            group = zarr.open_group(path / FOLDER, mode="r")
-        except (FileNotFoundError, OSError, ValueError) as error:
-            raise StoreError("holds no memory bank", where=path, remedy="run lima stage build-memory") from error
-        schema = group.attrs.get("schema")
-        if schema != SCHEMA:
-            raise StoreError(
-                f"memory bank of schema {schema!r}, this version reads {SCHEMA!r}",
-                where=path,
-                remedy="run lima stage build-memory again",
-            )
-        return cls(path, group)
+        return cls(path, declared(path / FOLDER, SCHEMA, "memory bank", "build-memory"))
 
-    def scenes(self) -> list[str]:
-        """Names of the scenes it holds."""
-        return sorted(self._group.group_keys())
+    def scenes(self) -> tuple[str, ...]:
+        """Names of the scenes it holds, in file order."""
+        return self._scenes
 
-    def attributes(self, scene: str) -> dict[str, Any]:
-        """Facts stored beside a scene: its quality."""
-        return dict(self._scene(scene).attrs)
+    def attributes(self) -> list[dict[str, Any]]:
+        """Facts stored beside each scene: its quality."""
+        return scene_attributes(self.path / FOLDER, self._scenes)
 
     def check_window(self, frames: int) -> None:
         """Raises a StoreError if the bank was built with a shorter window than ``frames``."""
@@ -149,19 +159,15 @@ class MemoryBank:
         """
         if frames is not None:
             self.check_window(frames)
-        columns: dict[str, np.ndarray] = {}
-        for table in self._tables(scene):
-            columns |= table.frame(index)
-        bank = FrameBank(**columns)
+        columns = self._table(scene).frame(index)
+        (age, camera), (u, v) = columns.pop("view").T, columns.pop("position").T
+        bank = FrameBank(**columns, age=age, camera=camera, u=u, v=v)
         return bank if frames is None or frames == self.frames else bank.within(frames)
 
-    def _tables(self, scene: str) -> list[RaggedReader]:
-        if scene not in self._scenes:
-            group = self._scene(scene)
-            self._scenes[scene] = [RaggedReader(group[table]) for table in ("points", "targets", "references")]
-        return self._scenes[scene]
-
-    def _scene(self, scene: str) -> zarr.Group:
-        if scene not in self._group:
-            raise StoreError(f"holds no scene {scene!r}", where=self.path, remedy="run lima stage build-memory again")
-        return self._group[scene]
+    def _table(self, scene: str) -> RaggedReader:
+        if scene not in self._tables:
+            if scene not in self._scenes:
+                remedy = "run lima stage build-memory again"
+                raise StoreError(f"holds no scene {scene!r}", where=self.path, remedy=remedy)
+            self._tables[scene] = RaggedReader(scene_part(self.path / FOLDER, scene), tuple(COLUMNS))
+        return self._tables[scene]

@@ -1,95 +1,85 @@
-"""Tables whose number of rows differs from frame to frame, stored column by column in one Zarr group.
+"""Tables whose number of rows differs from frame to frame: the rows of all frames behind each other, column by column.
 
-Rows of all frames stand behind each other; ``frame_start`` (F + 1,) says where each frame begins. Rows are appended
-as they come and written in whole chunks, so that memory stays bounded and no chunk is written twice.
+``frame_start`` (F + 1, columns) says where the rows of each frame begin in each column, in the order in which the
+columns were declared.
 """
 
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec
 
 from lima_core.errors import StoreError
+from lima_core.storage import Location
+from lima_core.stores.row_array import RowArray, RowArrayWriter, read_array, write_array
 
-CHUNK_ROWS = 1 << 17
-WRITE_ALL_CHUNKS = {"write_empty_chunks": True}
-"""So that a chunk that is not there is a chunk that was lost."""
+CHUNK_ROWS = 1 << 14
+"""The least that another Zarr reader reads; ours reads rows."""
+STARTS = "frame_start"
+
+
+class Column(NamedTuple):
+    """Shape and type of a row."""
+
+    row_shape: tuple[int, ...]
+    dtype: str
 
 
 class RaggedWriter:
-    """Appends frames to a new group; nothing is readable before ``close``."""
+    """Appends frames to columns below ``folder``; nothing is readable before the ``with`` block ends."""
 
-    def __init__(self, group: zarr.Group, dtypes: Mapping[str, str]) -> None:
-        self._group, self._starts, self._written = group, [0], 0
-        self._pending: dict[str, list[np.ndarray]] = {name: [] for name in dtypes}
-        self._arrays = {name: _create(group, name, dtype) for name, dtype in dtypes.items()}
+    def __init__(self, folder: Path, columns: Mapping[str, Column]) -> None:
+        self.folder = folder
+        self.columns = {name: RowArrayWriter(folder / name, *column, CHUNK_ROWS) for name, column in columns.items()}
+        self.starts = [[0] * len(columns)]
 
-    def append(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Adds one frame: a 1-D array of the same length for every column."""
-        rows = {len(column) for column in columns.values()}
-        assert len(rows) == 1 and columns.keys() == self._pending.keys(), (rows, columns.keys())
-        for name, column in columns.items():
-            self._pending[name].append(column)
-        self._starts.append(self._starts[-1] + rows.pop())
-        if self._starts[-1] - self._written >= CHUNK_ROWS:
-            self._flush((self._starts[-1] - self._written) // CHUNK_ROWS * CHUNK_ROWS)
+    def __enter__(self) -> "RaggedWriter":
+        with ExitStack() as opened:
+            for writer in self.columns.values():
+                opened.enter_context(writer)
+            self._opened = opened.pop_all()
+        return self
 
-    def close(self) -> None:
-        """Writes what is left and the frames' starts."""
-        self._flush(self._starts[-1] - self._written)
-        starts = np.array(self._starts, dtype=np.int64)
-        self._group.create_array("frame_start", data=starts, config=WRITE_ALL_CHUNKS)
+    def append(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Adds one frame: its rows of every column."""
+        assert rows.keys() == self.columns.keys(), rows.keys()
+        for name, writer in self.columns.items():
+            writer.append(rows[name])
+        self.starts.append([writer.num_rows for writer in self.columns.values()])
 
-    def _flush(self, num_rows: int) -> None:
-        for name, parts in self._pending.items():
-            column = np.concatenate(parts) if parts else np.zeros(0, self._arrays[name].dtype)
-            self._arrays[name].resize((self._written + num_rows,))
-            self._arrays[name][self._written : self._written + num_rows] = column[:num_rows]
-            self._pending[name] = [column[num_rows:]]
-        self._written += num_rows
-
-
-def _create(group: zarr.Group, name: str, dtype: str) -> zarr.Array:
-    item_size = np.dtype(dtype).itemsize
-    codec = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=item_size)
-    return group.create_array(
-        name,
-        shape=(0,),
-        chunks=(CHUNK_ROWS,),
-        dtype=dtype,
-        compressors=codec,
-        config=WRITE_ALL_CHUNKS,
-    )
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._opened.__exit__(kind, error, at)
+        if error is None:
+            write_array(self.folder / STARTS, np.array(self.starts, np.int64))
 
 
 class RaggedReader:
-    """Reads single frames; array handles and frame starts are read once.
+    """Reads single frames; array handles and frame starts are read once."""
 
-    Raises:
-        StoreError: a chunk is missing or cannot be decoded. Zarr itself would read a missing one as zeros.
-    """
+    def __init__(self, folder: Location, columns: Sequence[str]) -> None:
+        """Opens the columns, named in the order in which they were declared.
 
-    def __init__(self, group: zarr.Group) -> None:
-        self._where = group.store_path
-        self._arrays = dict(group.arrays())
-        for name, array in self._arrays.items():
-            if array.nchunks_initialized != array.nchunks:
-                self._refuse(f"array {name} has {array.nchunks_initialized} of {array.nchunks} chunks")
-        self._starts = np.asarray(self._arrays.pop("frame_start")[:])
+        Raises:
+            StoreError: an array is missing or truncated.
+        """
+        self.folder = folder
+        self.columns = {name: RowArray(folder / name) for name in columns}
+        self.starts = read_array(folder / STARTS)
 
     def __len__(self) -> int:
         """Number of frames."""
-        return len(self._starts) - 1
+        return len(self.starts) - 1
 
     def frame(self, index: int) -> dict[str, np.ndarray]:
-        """All columns of one frame, 1-D each."""
-        start, stop = self._starts[index : index + 2]
-        try:
-            return {name: np.asarray(array[start:stop]) for name, array in self._arrays.items()}
-        except (RuntimeError, ValueError, OSError) as error:
-            self._refuse(f"frame {index} cannot be decoded ({error})")
+        """The rows of one frame in every column.
 
-    def _refuse(self, what: str) -> NoReturn:
-        raise StoreError(what, where=self._where, remedy="remove the artifact and build it again")
+        Raises:
+            StoreError: there is no such frame, or a file ends before it.
+        """
+        if not 0 <= index < len(self):
+            raise StoreError(f"frame {index} of a scene of {len(self)} frames", where=self.folder)
+        spans = zip(self.starts[index].tolist(), self.starts[index + 1].tolist(), strict=True)
+        return {name: array.read(*span) for (name, array), span in zip(self.columns.items(), spans, strict=True)}

@@ -10,7 +10,7 @@ import pytest
 from lima_core.datasets.folder import FolderConfig
 from lima_core.errors import DataError
 from lima_core.stores.frame_index import FrameIndex
-from lima_core.stores.memory_bank import FrameBank, MemoryBank
+from lima_core.stores.memory_bank import FrameBank, MemoryBank, SceneWriter
 from lima_core.types import Resources
 from stages import build_memory
 from stages import index as index_stage
@@ -32,19 +32,19 @@ def test_a_run_killed_between_scenes_continues_to_the_same_bytes(
 ) -> None:
     raw, index = index_of(tmp_path)
     expected = build(tmp_path, "whole", raw, index)
-    real = build_memory.SceneWriter.append
+    real = SceneWriter.append
     appended = []
 
-    def dies_in_the_second_scene(self: build_memory.SceneWriter, bank: FrameBank) -> None:
+    def dies_in_the_second_scene(self: SceneWriter, bank: FrameBank) -> None:
         if len(appended) == 8:
             raise KeyboardInterrupt
         appended.append(bank)
         real(self, bank)
 
-    monkeypatch.setattr(build_memory.SceneWriter, "append", dies_in_the_second_scene)
+    monkeypatch.setattr(SceneWriter, "append", dies_in_the_second_scene)
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path, "stopped", raw, index)
-    monkeypatch.setattr(build_memory.SceneWriter, "append", real)
+    monkeypatch.setattr(SceneWriter, "append", real)
     assert build(tmp_path, "stopped", raw, index) == expected
     assert tree(tmp_path / "stopped") == tree(tmp_path / "whole")
 

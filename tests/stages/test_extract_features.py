@@ -11,7 +11,7 @@ from PIL import Image
 from lima_core.cost import Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.errors import ConfigError, DataError, StoreError
-from lima_core.stores.feature_store import FeatureStore, has_scene
+from lima_core.stores.feature_store import FOLDER, FeatureStore
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.teachers import FilterbankConfig, HuggingFaceConfig, build_teacher
 from lima_core.types import Resources
@@ -125,7 +125,7 @@ def test_resumed_run_is_byte_for_byte_the_undisturbed_one(
         patch.setattr(extract_features, "load_images", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(config, inputs, out, Resources(workers=1))
-    assert has_scene(out, "a") and not has_scene(out, "b")
+    assert (out / FOLDER / "a").is_dir() and not (out / FOLDER / "b").exists()
     written = (out / "features.zarr/a/codes/zarr.json").stat().st_mtime_ns
     with monkeypatch.context() as patch:
         patch.setattr(extract_features, "fit_sample", lambda *_: pytest.fail("the basis was fitted a second time"))
@@ -236,7 +236,7 @@ def test_truncated_image_is_named(inputs: Inputs, tmp_path: Path, workers: int, 
     for part in (frame.token, "scene b", f"camera {FrameIndex.open(inputs.index).facts.cameras[camera]}", str(path)):
         assert part in str(raised.value)
     assert "copy the file again" in str(raised.value) and "\n" not in str(raised.value)
-    assert has_scene(out, "a") and not has_scene(out, "b")
+    assert (out / FOLDER / "a").is_dir() and not (out / FOLDER / "b").exists()
 
 
 def test_missing_image_is_named(inputs: Inputs, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_tokens_without_length_do_not_count() -> None:
 
 
 def test_file_holds_the_bits_and_is_refused_when_it_is_another(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"basis\.zarr: missing or unreadable basis .*lima stage extract-features"):
+    with pytest.raises(StoreError, match=r"basis\.zarr: is missing; run lima verify --repair"):
         read_basis(tmp_path, (6, 48))
     assert not has_basis(tmp_path)
     basis = fit_basis([tokens()], 48, 6)

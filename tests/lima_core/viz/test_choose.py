@@ -7,7 +7,7 @@ import pytest
 
 from lima_core.errors import ConfigError
 from lima_core.stores.frame_index import FrameIndex
-from lima_core.stores.memory_bank import FrameBank, MemoryBank, SceneWriter
+from lima_core.stores.memory_bank import FrameBank, MemoryBank, create_bank, write_scene
 from lima_core.stores.predictions import Predictions
 from lima_core.types import Camera, DatasetFacts, Frame
 from lima_core.viz import choose
@@ -27,16 +27,15 @@ def index(tmp_path: Path) -> FrameIndex:
 @pytest.fixture
 def bank(tmp_path: Path) -> MemoryBank:
     """Scene a teaches nothing, scene b everything."""
-    MemoryBank.create(tmp_path, 2, 0.1, ())
+    create_bank(tmp_path, 2, 0.1, (), ("a", "b"))
     for scene, target in (("a", -1), ("b", 0)):
-        writer = SceneWriter(tmp_path / "memory.zarr" / scene)
         rows = 1 + target
-        for _ in range(4):
-            writer.append(FrameBank(
-                np.array([target], np.int32), np.ones(rows, np.uint16), *(np.zeros(rows, np.uint8) for _ in range(2)),
-                *(np.zeros(rows, np.uint16) for _ in range(2)),
-            ))  # fmt: skip
-        writer.close({})
+        with write_scene(tmp_path, scene) as writer:
+            for _ in range(4):
+                writer.append(FrameBank(
+                    np.array([target], np.int32), np.ones(rows, np.uint16),
+                    *(np.zeros(rows, np.uint8) for _ in range(2)), *(np.zeros(rows, np.uint16) for _ in range(2)),
+                ))  # fmt: skip
     return MemoryBank.open(tmp_path)
 
 

@@ -34,7 +34,7 @@ def test_the_banks_own_quality_says_the_same(shown: ShownFrame) -> None:
     bank, scene = shown.sources.bank, shown.frame.scene
     banks = [bank.frame(scene, frame.index) for frame in shown.sources.index.frames(scene)]
     points = np.array([len(frame.point_target) for frame in banks])
-    for row in Quality.from_json(bank.attributes(scene)["quality"]).by_window():
+    for row in Quality.from_json(bank.attributes()[bank.scenes().index(scene)]["quality"]).by_window():
         shares = [1 - coverage.shares(frame.within(row["frames"]))[2] for frame in banks]
         assert np.average(shares, weights=points) == pytest.approx(row["coverage"])
 
