@@ -114,7 +114,7 @@ def test_pca_store_without_its_basis_is_refused(tmp_path: Path) -> None:
     (tmp_path / "basis.zarr").rename(tmp_path / "gone")
     with pytest.raises(StoreError, match=r"basis\.zarr: is missing"):
         FeatureStore.open(tmp_path)
-    with pytest.raises(StoreError, match="basis.zarr: is missing"), write_scene(tmp_path, facts, "s0"):
+    with pytest.raises(StoreError, match="is missing; run lima verify"), write_scene(tmp_path, facts, "s0"):
         pytest.fail("a scene was begun without a basis")
 
 
