@@ -11,12 +11,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lima_core.claim import claimed
-from lima_core.storage import Location, is_remote, remove_remote, upload
+from lima_core.claim import SUFFIX, claimed
+from lima_core.storage import Location, is_remote, remove_remote, together, upload
 
 LAST = ("zarr.json", "manifest.json")
 """At the top of a folder: with it, the folder is whole."""
@@ -72,13 +72,39 @@ def _rename(partial: Path, final: Path) -> None:
 
 
 def copy_to(local: Path, final: Location) -> None:
-    """Copies a file or folder to an object storage; of a folder, the file that says that it is whole comes last."""
+    """Copies a file or folder to an object storage; of a folder, the file that says that it is whole comes last.
+
+    Where there is one already, that file goes first: what is being replaced is not whole.
+    """
     if local.is_file():
         upload(local, final)
         return
-    files = [path for path in local.rglob("*") if path.is_file()]
-    for path in sorted(files, key=lambda path: (path.parent == local and path.name in LAST, path)):
+    files = sorted(path for path in local.rglob("*") if path.is_file())
+    last = [path for path in files if path.parent == local and path.name in LAST]
+    for path in last:
+        remove_remote(final / path.name)
+
+    def copied(path: Path) -> None:
         upload(path, final.joinpath(*path.relative_to(local).parts))
+
+    together(copied, [path for path in files if path not in last])
+    for path in last:
+        copied(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder of this machine and those above it, on disk: a crash must not take away what was put into it."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        fsync_path(place.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed writers left below a folder that no one writes to any more."""
+    left = [path for path in folder.rglob(f"*{SUFFIX}*") if path.name.endswith((SUFFIX, f"{SUFFIX}.lock"))]
+    for path in left:
+        remove(path)
 
 
 @contextmanager
@@ -93,21 +119,23 @@ def appears_whole(final: Location) -> Iterator[Path]:
             yield partial
             copy_to(partial, final)
         return
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     with claimed(final) as partial:
         remove(partial)
         try:
             yield partial
             publish(partial, final)
         except BaseException:
-            remove(partial)
+            with suppress(OSError):  # The first failure is told; the next writer clears this away.
+                remove(partial)
             raise
 
 
 def remove(path: Location) -> None:
-    """Removes a file or folder if it is there."""
+    """Removes a file or folder if it is there; on an object storage first what says that a folder is whole."""
     if is_remote(path):
-        remove_remote(path)
+        for place in (*(path / name for name in LAST), path):
+            remove_remote(place)
     elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
