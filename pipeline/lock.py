@@ -1,32 +1,37 @@
-"""One builder per artifact.  The lock is the kernel's (fcntl), so a killed process leaves none behind.
+"""One builder per artifact.  The lock is the kernel's (flock), so a killed process leaves none behind.
 
-The file beside it only tells people who holds the lock; it may be stale, and nothing is decided by it.
+The file beside it only tells people who holds the lock; it may be stale, and nothing is decided by it. On NFS the
+kernel keeps such locks between machines from version 4 on. An object storage has a lease instead (``pipeline.lease``).
 """
 
+import errno
 import json
 import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lima_core.errors import BusyError
-from lima_core.whole import write_json
+from lima_core.errors import BusyError, DataError
+from lima_core.storage import Location, is_remote
+from lima_core.whole import make_folder, write_json
+from pipeline import lease
 
 FOLDER = ".locks"
 
 
-def lock_path(artifact: Path) -> Path:
-    """The lock file of an artifact: ``work/.locks/<name>-<hex>.lock``."""
+def lock_path(artifact: Location) -> Location:
+    """The lock file of an artifact, or its lease: ``work/.locks/<name>-<hex>.lock``."""
     return artifact.parent / FOLDER / f"{artifact.name}.lock"
 
 
 @contextmanager
-def held(artifact: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds the lock of an artifact.
+def held(artifact: Location, wait: bool, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Holds the lock of an artifact; yields what raises a BusyError where the lock has been lost.
 
     Args:
         artifact: final path of the artifact.
@@ -34,11 +39,27 @@ def held(artifact: Path, wait: bool, say: Callable[[str], None]) -> Iterator[Non
         say: receives the line about waiting.
 
     Raises:
-        BusyError: another process holds it and ``wait`` is False.
+        BusyError: another process holds it and ``wait`` is False, or it was lost.
+        DataError: the file system has no locks.
     """
     path = lock_path(artifact)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if is_remote(artifact):
+        with lease.held(path, artifact.name, wait, say) as check:
+            yield check
+        return
+    make_folder(path.parent)
     lock = FileLock(path)
+    _acquire(lock, artifact, wait, say)
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(_note(path), {"host": platform.node(), "pid": os.getpid(), "since": since})
+        yield partial(_check, path, path.stat())
+    finally:
+        _note(path).unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(lock: FileLock, artifact: Path, wait: bool, say: Callable[[str], None]) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -47,18 +68,27 @@ def held(artifact: Path, wait: bool, say: Callable[[str], None]) -> Iterator[Non
             raise BusyError(f"is being built by {holder(artifact)}", where=artifact.name, remedy=remedy) from None
         say(f"{artifact.name}: waiting for {holder(artifact)}")
         lock.acquire()
-    try:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(_note(path), {"host": platform.node(), "pid": os.getpid(), "since": since})
-        yield
-    finally:
-        _note(path).unlink(missing_ok=True)
-        lock.release()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        remedy = "use a local disk, or NFS of version 4 on, or an object storage"
+        raise DataError("this file system has no locks", where=lock_path(artifact), remedy=remedy) from error
 
 
-def is_held(artifact: Path) -> bool:
-    """Whether some process is building this artifact now."""
+def _check(path: Path, ours: os.stat_result) -> None:
+    """Without the file that we have locked, another process may lock a new one of its name."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(path.stat(), ours):
+            return
+    what = "was removed while its artifact was built, so another process may be building it too"
+    raise BusyError(what, where=path, remedy="nothing is lost; run again")
+
+
+def is_held(artifact: Location) -> bool:
+    """Whether some process is building this artifact now, or on an object storage, was and has not given it back."""
     path = lock_path(artifact)
+    if is_remote(artifact):
+        return lease.read(path) is not None
     if not path.exists():
         return False
     lock = FileLock(path)
