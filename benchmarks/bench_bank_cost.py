@@ -64,7 +64,7 @@ def prepare(arguments: argparse.Namespace, work: Path) -> None:
     size_px = (GRID[0] * PATCH_PX, GRID[1] * PATCH_PX)
     facts = FeatureFacts(arguments.channels, PATCH_PX, size_px, GRID, "float16", "random numbers", cameras, (scene,))
     create_store(work / "features", facts)
-    with write_scene(work / "features", facts, scene, len(frames)) as writer:
+    with write_scene(work / "features", facts, scene) as writer:
         for frame in frames:
             shape = (len(cameras), *GRID, arguments.channels)
             features = numpy_rng(0, "features", frame.index).standard_normal(shape, dtype=np.float32)

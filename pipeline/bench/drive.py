@@ -75,7 +75,7 @@ def write_features(drive: Drive, channels: int) -> None:
     create_store(drive.root / "features", facts)
     for scene in scenes:
         of_scene = frames.frames(scene)
-        with write_scene(drive.root / "features", facts, scene, len(of_scene)) as writer:
+        with write_scene(drive.root / "features", facts, scene) as writer:
             for frame in of_scene:
                 shape = (len(cameras), *GRID, channels)
                 values = numpy_rng(0, "features", frame.token).standard_normal(shape, dtype=np.float32)
