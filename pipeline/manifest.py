@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lima_core.errors import StoreError
+from lima_core.storage import Location, files_below, is_remote, read_bytes
 from lima_core.types import Resources
 from lima_core.whole import write_json
 from pipeline.fingerprint import digest
@@ -50,7 +51,7 @@ class Manifest:
     """UTC, ISO 8601."""
 
 
-def write(path: Path, **record: Any) -> Manifest:
+def write(path: Location, **record: Any) -> Manifest:
     """Writes the manifest of the artifact folder ``path``; bytes are counted here, summary values made plain JSON."""
     record["summary"] = plain(record["summary"], "summary")
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -59,7 +60,7 @@ def write(path: Path, **record: Any) -> Manifest:
     return manifest
 
 
-def read(path: Path) -> Manifest:
+def read(path: Location) -> Manifest:
     """Manifest of the artifact folder ``path``.
 
     Raises:
@@ -67,7 +68,7 @@ def read(path: Path) -> Manifest:
     """
     remedy = f"remove {path} and run again to build it anew"
     try:
-        record = json.loads((path / FILE).read_text())
+        record = json.loads(read_bytes(path / FILE))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"no {FILE}, so this is not an artifact", where=path, remedy=remedy) from None
     except (ValueError, UnicodeDecodeError) as error:
@@ -75,7 +76,7 @@ def read(path: Path) -> Manifest:
     return _checked(record, path / FILE, remedy)
 
 
-def _checked(record: Any, where: Path, remedy: str) -> Manifest:
+def _checked(record: Any, where: Location, remedy: str) -> Manifest:
     if not isinstance(record, dict) or "schema" not in record:
         raise StoreError("not a manifest", where=where, remedy=remedy)
     if record["schema"] != SCHEMA:
@@ -107,8 +108,10 @@ def plain(value: Any, where: str) -> Any:
     raise TypeError(f"{where}: {type(value).__name__} is not JSON")
 
 
-def folder_bytes(path: Path) -> int:
+def folder_bytes(path: Location) -> int:
     """Size of all files below ``path``, bytes."""
+    if is_remote(path):
+        return sum(files_below(path).values())
     return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
 
 

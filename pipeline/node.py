@@ -3,13 +3,14 @@
 The name is for people and enters no recipe; neither does the path of raw data, only its digest.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
+from lima_core.storage import Location
 from lima_core.types import Config
 from pipeline import fingerprint as fingerprints
 
@@ -51,11 +52,11 @@ class Node:
         """sha256 of the recipe, 64 hexadecimal digits."""
         return fingerprints.digest(self.recipe)
 
-    def path(self, work: Path) -> Path:
+    def path(self, work: Location) -> Location:
         """The artifact's folder: ``work/<name>-<8 hexadecimal digits>``."""
         return work / f"{self.name}-{self.fingerprint[:8]}"
 
-    def partial_path(self, work: Path) -> Path:
+    def partial_path(self, work: Location) -> Location:
         """The folder it is built in: ``<path>.partial``; its name carries the recipe it belongs to."""
         path = self.path(work)
         return path.with_name(path.name + ".partial")
@@ -74,9 +75,14 @@ def stage_kind(stage: ModuleType) -> str:
     return stage.__name__.rpartition(".")[2].replace("_", "-")
 
 
-def input_paths(node: Node, work: Path) -> dict[str, Any]:
+def input_paths(node: Node, work: Location) -> dict[str, Any]:
     """Where the inputs of ``node`` lie, by field: a path, or paths by label."""
-    return {field: _locate(read, work) for field, read in node.inputs.items()}
+    return located(node, lambda read: read.path(work))
+
+
+def located(node: Node, locate: Callable[[Node], Location]) -> dict[str, Any]:
+    """As ``input_paths``, with every node where ``locate`` says; raw data is where it is."""
+    return {field: _locate(read, locate) for field, read in node.inputs.items()}
 
 
 def topological(targets: Iterable[Node]) -> list[Node]:
@@ -109,9 +115,9 @@ def _nodes(read: Input) -> tuple[Node, ...]:
     return () if isinstance(read, Source) else tuple(read.values())
 
 
-def _locate(read: Input, work: Path) -> Any:
+def _locate(read: Input, locate: Callable[[Node], Location]) -> Any:
     if isinstance(read, Node):
-        return read.path(work)
+        return locate(read)
     if isinstance(read, Source):
         return read.root
-    return {label: node.path(work) for label, node in read.items()}
+    return {label: locate(node) for label, node in read.items()}

@@ -1,12 +1,12 @@
 """What will happen to every node, and why: cached, resumed, or built because a field changed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from lima_core.errors import StoreError
-from pipeline import manifest
+from lima_core.storage import Location, children, is_remote, together
+from pipeline import manifest, places
 from pipeline.fingerprint import changes, difference
 from pipeline.manifest import Manifest
 from pipeline.node import Node, topological
@@ -22,7 +22,7 @@ class Step:
     """Empty when cached; else ``new``, ``stopped before``, ``config.frames: 6 -> 4``, ``upstream changed: index``."""
 
 
-def plan(targets: Iterable[Node], work: Path) -> list[Step]:
+def plan(targets: Iterable[Node], work: Location) -> list[Step]:
     """One step for every target and everything upstream of it, in the order in which they run.
 
     Raises:
@@ -32,14 +32,14 @@ def plan(targets: Iterable[Node], work: Path) -> list[Step]:
     return [_step(node, work, earlier) for node in topological(targets)]
 
 
-def is_finished(node: Node, work: Path) -> bool:
+def is_finished(node: Node, work: Location) -> bool:
     """Whether the artifact of ``node`` is there.
 
     Raises:
         StoreError: its folder is there but holds another recipe's artifact, or none.
     """
     path = node.path(work)
-    if not path.exists():
+    if not places.is_there(node, work):
         return False
     if manifest.read(path).fingerprint != node.fingerprint:
         remedy = "remove it, or use another work folder"
@@ -47,19 +47,24 @@ def is_finished(node: Node, work: Path) -> bool:
     return True
 
 
-def artifacts(work: Path) -> Iterator[tuple[Path, Manifest]]:
+def artifacts(work: Location) -> list[tuple[Location, Manifest]]:
     """Every folder in ``work`` that has a readable manifest, by name; others are no artifacts and are left out."""
-    for path in sorted(work.iterdir()) if work.is_dir() else ():
-        try:
-            yield path, manifest.read(path)
-        except StoreError:
-            continue
+    paths = [path for path in children(work) if not path.name.startswith(".")]
+    records = together(_read, paths) if is_remote(work) else map(_read, paths)
+    return [(path, record) for path, record in zip(paths, records, strict=True) if record is not None]
 
 
-def _step(node: Node, work: Path, earlier: list[Manifest]) -> Step:
+def _read(path: Location) -> Manifest | None:
+    try:
+        return manifest.read(path)
+    except StoreError:
+        return None
+
+
+def _step(node: Node, work: Location, earlier: list[Manifest]) -> Step:
     if is_finished(node, work):
         return Step(node, "cached", "")
-    if node.partial_path(work).exists():
+    if places.is_begun(node, work):
         return Step(node, "resume", "stopped before")
     return Step(node, "build", _reason(node, earlier))
 

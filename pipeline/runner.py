@@ -6,14 +6,14 @@ A stage is a function; caching, locking, resuming and recording are done around 
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from lima_core.errors import StoreError, UserError
+from lima_core.errors import UserError
+from lima_core.storage import Location, is_remote
 from lima_core.types import Resources
-from lima_core.whole import publish
-from pipeline import disk, lock, manifest
+from lima_core.whole import make_folder, sweep
+from pipeline import disk, lock, manifest, places
 from pipeline.node import Node, input_paths, topological
 from pipeline.planning import Step, is_finished, plan
 
@@ -22,18 +22,18 @@ Say = Callable[[str], None]
 
 def run(
     targets: Iterable[Node],
-    work: Path,
+    work: Location,
     resources: Resources,
     *,
     wait: bool = False,
     say: Say = print,
     announce: Say = lambda fingerprint: None,
-) -> list[Path]:
+) -> list[Location]:
     """Builds every target and what is missing upstream of it; returns the targets' folders.
 
     Args:
         targets: nodes that are wanted.
-        work: folder of all artifacts, made when missing.
+        work: folder of all artifacts, made when missing; here, or on an object storage.
         resources: device, engine and workers; they enter no recipe.
         wait: wait for another process that builds the same artifact instead of failing.
         say: receives one line per node and state: cached, started, resuming, finished, stopped.
@@ -46,14 +46,16 @@ def run(
     """
     targets = list(targets)
     with disk.told_in_one_line(work):
-        work.mkdir(parents=True, exist_ok=True)
+        make_folder(places.here(work))
+        if told := places.explain(work):
+            say(told)
         steps = plan(targets, work)
         for number, step in enumerate(steps, start=1):
             do(step, work, resources, wait, numbered(say, number, len(steps)), announce)
     return [target.path(work) for target in targets]
 
 
-def follow(targets: Iterable[Node], work: Path, resources: Resources, announced: Iterable[str]) -> None:
+def follow(targets: Iterable[Node], work: Location, resources: Resources, announced: Iterable[str]) -> None:
     """Takes part in every training that the first process announces; writes nothing.
 
     Raises:
@@ -63,7 +65,7 @@ def follow(targets: Iterable[Node], work: Path, resources: Resources, announced:
     for fingerprint in announced:
         if (node := nodes.get(fingerprint)) is None:
             raise UserError("the first process builds something else", remedy="start all processes with the same words")
-        node.stage.run(node.config, _inputs(node, work), node.partial_path(work), resources)
+        node.stage.run(node.config, places.inputs(node, work, print), places.build_path(node, work), resources)
 
 
 def highlights(summary: dict[str, Any], most: int = 5) -> str:
@@ -76,7 +78,7 @@ def highlights(summary: dict[str, Any], most: int = 5) -> str:
 
 def do(
     step: Step,
-    work: Path,
+    work: Location,
     resources: Resources,
     wait: bool,
     say: Say,
@@ -87,32 +89,54 @@ def do(
     if step.state == "cached":
         say(f"cached    {path.name}")
         return
-    with lock.held(path, wait, say):
+    with _alone(node, work, wait, say) as still_alone:
         if is_finished(node, work):
             say(f"cached    {path.name} (just built by another process)")
         else:
-            _build(node, step.reason, work, resources, say, announce)
+            _build(node, step.reason, work, resources, say, announce, still_alone)
 
 
-def _build(node: Node, reason: str, work: Path, resources: Resources, say: Say, announce: Say) -> None:
-    path, partial = node.path(work), node.partial_path(work)
-    resumed = partial.exists()
-    if resumed and _only_unpublished(partial, node):
-        publish(partial, path)
-        say(f"finished  {path.name}, of which only the last step was missing")
+@contextmanager
+def _alone(node: Node, work: Location, wait: bool, say: Say) -> Iterator[Callable[[], None]]:
+    """Holds the artifact's lock, and that of the folder here if the artifact is built here to lie elsewhere."""
+    with lock.held(node.path(work), wait, say) as check, ExitStack() as stack:
+        if is_remote(work) and not is_remote(places.build_path(node, work)):
+            stack.enter_context(lock.held(node.path(places.here(work)), wait, say))
+        yield check
+
+
+def _build(
+    node: Node,
+    reason: str,
+    work: Location,
+    resources: Resources,
+    say: Say,
+    announce: Say,
+    still_alone: Callable[[], None],
+) -> None:
+    name, place = node.path(work).name, places.build_path(node, work)
+    if places.is_only_unpublished(node, work):
+        places.finish(node, work)
+        say(f"finished  {name}, of which only the last step was missing")
         return
-    partial.mkdir(exist_ok=True)
-    say(f"{'resuming' if resumed else 'started '}  {path.name} ({reason})")
+    resumed = places.is_begun(node, work)
+    inputs = places.inputs(node, work, say)
+    if not is_remote(place):
+        make_folder(place)
+    say(f"{'resuming' if resumed else 'started '}  {name} ({reason})")
     started = time.monotonic()
     if getattr(node.stage, "TRAINS", False):
         announce(node.fingerprint)
     else:
         resources = dataclasses.replace(resources, world_size=1)  # the others wait for the next training
-    with _told_when_stopped(partial, say):
-        summary = node.stage.run(node.config, _inputs(node, work), partial, resources)
+    with _told_when_stopped(name, say):
+        summary = node.stage.run(node.config, inputs, place, resources)
     seconds = round(time.monotonic() - started, 3)
+    still_alone()
+    if not is_remote(place):
+        sweep(place)
     record = manifest.write(
-        partial,
+        place,
         name=node.name,
         fingerprint=node.fingerprint,
         recipe=node.recipe,
@@ -122,23 +146,9 @@ def _build(node: Node, reason: str, work: Path, resources: Resources, say: Say, 
         seconds=seconds,
         resumed=resumed,
     )
-    publish(partial, path)
+    places.finish(node, work)
     facts = f"{seconds:.1f} s, {disk.size(record.num_bytes)}  {highlights(record.summary)}"
-    say(f"finished  {path.name} in {facts.rstrip()}")
-
-
-def _only_unpublished(partial: Path, node: Node) -> bool:
-    """A run was killed between its manifest, which is written last, and the artifact's final name."""
-    try:
-        return manifest.read(partial).fingerprint == node.fingerprint
-    except StoreError:
-        return False
-
-
-def _inputs(node: Node, work: Path) -> Any:
-    """The stage's ``Inputs``; a field the graph gives nothing for is None."""
-    absent = {field.name: None for field in dataclasses.fields(node.stage.Inputs)}
-    return node.stage.Inputs(**absent | input_paths(node, work))
+    say(f"finished  {name} in {facts.rstrip()}")
 
 
 def _names(paths: dict[str, Any]) -> dict[str, Any]:
@@ -151,9 +161,9 @@ def numbered(say: Say, number: int, total: int) -> Say:
 
 
 @contextmanager
-def _told_when_stopped(partial: Path, say: Say) -> Iterator[None]:
+def _told_when_stopped(name: str, say: Say) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"stopped   {partial.name}: what is finished is kept; the same command goes on from there")
+        say(f"stopped   {name}: what is finished is kept; the same command goes on from there")
         raise

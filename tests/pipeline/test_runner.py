@@ -78,6 +78,7 @@ def test_the_manifest_tells_recipe_summary_and_cost(tmp_path: Path, toys: Simple
     assert record.inputs == {"numbers": toys.numbers().path(tmp_path).name}
     assert record.num_bytes == (path / "sum.json").stat().st_size
     used = {"device": "cpu", "engine": "native", "workers": 0, "world_size": 1, "checkpoint_activations": False}
+    used |= {"scheduler": None}
     assert record.provenance["resources"] == used
     assert not record.resumed
 

@@ -1,0 +1,153 @@
+"""Where an artifact is built and where it is read, in a work folder of this machine or on an object storage.
+
+There is one rule. What a stage with ``REMOTE = True`` makes is written and read where it lies, be that a URL. Any
+other artifact is built in a folder of this machine, the scratch, and copied to the storage when it is finished; what
+reads it reads a whole copy in the scratch. On a storage, where nothing can be renamed, an artifact is finished when its
+manifest is there, and what lies there without one is half-built.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lima_core.errors import StoreError
+from lima_core.storage import (
+    Location,
+    children,
+    download,
+    files_below,
+    is_file,
+    is_remote,
+    read_bytes,
+    together,
+)
+from lima_core.whole import appears_whole, copy_to, make_folder, publish, remove
+from pipeline import lock, manifest
+from pipeline.node import Node, located
+
+Say = Callable[[str], None]
+
+
+def scratch_of(work: Location, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Folder of this machine that goes with a work folder on an object storage; None for one that is here.
+
+    ``$XDG_CACHE_HOME/lima/<bucket>-<prefix>-<8 digits of the URL's sha256>``, by default below ``~/.cache``.
+    """
+    if not is_remote(work):
+        return None
+    url = str(work).rstrip("/")
+    short = re.sub(r"[^\w.]+", "-", url.partition("://")[2])[-40:].strip("-")
+    cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "lima" / f"{short}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+
+
+def here(work: Location) -> Path:
+    """The part of a work folder that is on this machine: all of it, or its scratch."""
+    return scratch_of(work) or work
+
+
+def explain(work: Location) -> str | None:
+    """One line about the scratch, where there is one."""
+    scratch = scratch_of(work)
+    return scratch and f"{work} holds the artifacts; what cannot be built or read there is in {scratch}"
+
+
+def build_path(node: Node, work: Location) -> Location:
+    """The folder in which a stage works."""
+    if not is_remote(work):
+        return node.partial_path(work)
+    return node.path(work) if _is_read_there(node) else node.partial_path(scratch_of(work))
+
+
+def is_there(node: Node, work: Location) -> bool:
+    """Whether something lies under the artifact's name: on a disk a folder, on a storage a manifest."""
+    path = node.path(work)
+    return is_file(path / manifest.FILE) if is_remote(path) else path.exists()
+
+
+def is_begun(node: Node, work: Location) -> bool:
+    """Whether an earlier run left part of the artifact."""
+    place = build_path(node, work)
+    return bool(children(place)) if is_remote(place) else place.exists() or is_only_unpublished(node, work)
+
+
+def is_only_unpublished(node: Node, work: Location) -> bool:
+    """Whether a run was killed between the manifest, which is written last, and the artifact's final place."""
+    if is_remote(build_path(node, work)):
+        return False
+    scratch = scratch_of(work)
+    candidates = [build_path(node, work), *([node.path(scratch)] if scratch else [])]
+    return any(_has_recipe(place, node) for place in candidates)
+
+
+def finish(node: Node, work: Location) -> None:
+    """Makes what was built, manifest and all, appear under its final name; on a storage the manifest comes last."""
+    place = build_path(node, work)
+    if is_remote(place):
+        return  # it is there already
+    local = node.path(here(work))
+    if place.exists():
+        publish(place, local)
+    if is_remote(work):
+        remove(node.path(work))
+        copy_to(local, node.path(work))
+
+
+def readable(node: Node, work: Location, say: Say) -> Location:
+    """Where the finished artifact of ``node`` is read; fetched to this machine first, where that is needed.
+
+    Raises:
+        StoreError: a copy is not what the manifest says.
+    """
+    if not is_remote(work) or _is_read_there(node):
+        return node.path(work)
+    return fetched(node.path(work), say)
+
+
+def fetched(artifact: Location, say: Say) -> Path:
+    """A whole copy on this machine of an artifact on a storage; an older one is taken if it has the same manifest."""
+    if not is_remote(artifact):
+        return artifact
+    copy = scratch_of(artifact.parent) / artifact.name
+    with lock.held(copy, wait=True, say=say):
+        if _same_manifest(copy, artifact):
+            return copy
+        files = files_below(artifact)
+        say(f"fetching  {artifact.name} to {copy} ({len(files)} files)")
+        remove(copy)
+        with appears_whole(copy) as partial:
+            _fetch(artifact, files, partial)
+    return copy
+
+
+def inputs(node: Node, work: Location, say: Say) -> Any:
+    """The stage's ``Inputs``; a field the graph gives nothing for is None."""
+    absent = dict.fromkeys(node.stage.Inputs.__dataclass_fields__)
+    return node.stage.Inputs(**absent | located(node, lambda read: readable(read, work, say)))
+
+
+def _is_read_there(node: Node) -> bool:
+    return getattr(node.stage, "REMOTE", False)
+
+
+def _has_recipe(place: Path, node: Node) -> bool:
+    try:
+        return manifest.read(place).fingerprint == node.fingerprint
+    except StoreError:
+        return False
+
+
+def _same_manifest(copy: Path, artifact: Location) -> bool:
+    try:
+        return read_bytes(copy / manifest.FILE) == read_bytes(artifact / manifest.FILE)
+    except FileNotFoundError:
+        return False
+
+
+def _fetch(artifact: Location, files: Mapping[str, int], folder: Path) -> None:
+    for name in files:
+        make_folder((folder / name).parent)
+    together(lambda name: download(artifact.joinpath(*name.split("/")), folder / name), files)
