@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from lima_core.storage import Location
 from lima_core.stores.rows import read_rows, row_schema, write_rows
 
 SCHEMA_VERSION = 1
@@ -39,12 +39,12 @@ class ArmNumber:
 _SCHEMA = row_schema(ArmNumber, "lima_ablation", SCHEMA_VERSION)
 
 
-def write_numbers(path: Path, numbers: Sequence[ArmNumber]) -> None:
+def write_numbers(path: Location, numbers: Sequence[ArmNumber]) -> None:
     """Writes ``<path>/ablation.parquet``; the same numbers give the same bytes."""
     write_rows(path / FILE, numbers, _SCHEMA)
 
 
-def read_numbers(path: Path) -> list[ArmNumber]:
+def read_numbers(path: Location) -> list[ArmNumber]:
     """Numbers in the artifact folder ``path``.
 
     Raises:

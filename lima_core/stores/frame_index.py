@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lima_core.errors import StoreError, did_you_mean
+from lima_core.storage import Location, read_bytes
 from lima_core.types import Camera, DatasetFacts, Frame
 from lima_core.whole import appears_whole
 
@@ -65,18 +65,18 @@ class FrameIndex:
         self._split = np.array(_values(_column(table, "split")), dtype=object)
 
     @classmethod
-    def open(cls, path: Path) -> "FrameIndex":
+    def open(cls, path: Location) -> "FrameIndex":
         """Opens the index in the artifact folder ``path``.
 
         Raises:
             StoreError: missing, truncated, or of another schema version.
         """
         file = path / FILE
-        if not file.is_file():
-            raise StoreError("no frame index", where=file, remedy="build it with: lima stage index")
         try:
-            table = pq.read_table(file)
+            table = pq.read_table(pa.BufferReader(read_bytes(file)))
             header = json.loads((table.schema.metadata or {})[METADATA_KEY])
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StoreError("no frame index", where=file, remedy="build it with: lima stage index") from error
         except (pa.ArrowException, OSError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise StoreError(f"is no readable frame index ({reason})", where=file, remedy="build it again") from error
@@ -88,7 +88,7 @@ class FrameIndex:
 
     @staticmethod
     def write(
-        path: Path, frames: Sequence[Frame], facts: DatasetFacts, dataset_config: Mapping[str, Any]
+        path: Location, frames: Sequence[Frame], facts: DatasetFacts, dataset_config: Mapping[str, Any]
     ) -> "FrameIndex":
         """Writes ``frames`` (scene by scene, in time order) into the artifact folder ``path`` and opens the index.
 
@@ -108,6 +108,14 @@ class FrameIndex:
     def scenes(self, split: str | None = None) -> tuple[str, ...]:
         """Names of the scenes with a frame in ``split`` (None: any), in file order."""
         return tuple(dict.fromkeys(self._scene[self._rows(None, split)]))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Frames of every scene by split, in file order."""
+        found: dict[str, dict[str, int]] = {}
+        for scene, split in zip(self._scene, self._split, strict=True):
+            of_scene = found.setdefault(scene, {})
+            of_scene[split] = of_scene.get(split, 0) + 1
+        return found
 
     def frames(self, scene: str | None = None, split: str | None = None) -> tuple[Frame, ...]:
         """Frames of one scene (None: all) and one split (None: all), in file order.

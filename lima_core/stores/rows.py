@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lima_core.errors import StoreError
+from lima_core.storage import Location, read_bytes
 from lima_core.whole import appears_whole
 
 Row = TypeVar("Row")
@@ -28,13 +28,13 @@ def row_schema(kind: type, version_key: str, version: int) -> pa.Schema:
     return pa.schema([pa.field(f.name, _TYPES[f.type]) for f in fields(kind)], {version_key: str(version)})
 
 
-def write_rows(file: Path, rows: Sequence[Any], schema: pa.Schema) -> None:
+def write_rows(file: Location, rows: Sequence[Any], schema: pa.Schema) -> None:
     """Writes the file whole or not at all."""
     with appears_whole(file) as partial:
         pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), partial)
 
 
-def read_rows(file: Path, kind: type[Row], schema: pa.Schema, what: str, remedy: str) -> list[Row]:
+def read_rows(file: Location, kind: type[Row], schema: pa.Schema, what: str, remedy: str) -> list[Row]:
     """All rows of the file.
 
     Args:
@@ -49,7 +49,7 @@ def read_rows(file: Path, kind: type[Row], schema: pa.Schema, what: str, remedy:
     """
     ((key, expected),) = schema.metadata.items()
     try:
-        table = pq.read_table(file)
+        table = pq.read_table(pa.BufferReader(read_bytes(file)))
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"no readable {what} ({str(error).splitlines()[0]})", where=file, remedy=remedy) from error
     version = (table.schema.metadata or {}).get(key, b"?").decode()

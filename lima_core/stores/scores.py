@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lima_core.errors import StoreError
+from lima_core.storage import Location, is_file
 from lima_core.stores.rows import read_rows, row_schema, write_rows
 
 SCHEMA_VERSION = 2
@@ -52,12 +52,12 @@ class Score:
 _SCHEMA = row_schema(Score, "lima_scores", SCHEMA_VERSION)
 
 
-def write_scores(path: Path, scores: Sequence[Score]) -> None:
+def write_scores(path: Location, scores: Sequence[Score]) -> None:
     """Writes ``<path>/scores.parquet``; the same scores give the same bytes."""
     write_rows(path / FILE, scores, _SCHEMA)
 
 
-def read_scores(path: Path) -> list[Score]:
+def read_scores(path: Location) -> list[Score]:
     """Scores in the artifact folder ``path``.
 
     Raises:
@@ -65,11 +65,11 @@ def read_scores(path: Path) -> list[Score]:
     """
     file = path / FILE
     remedy = "build it with: lima stage evaluate"
-    if not file.is_file():
+    if not is_file(file):
         raise StoreError("no scores", where=file, remedy=remedy)
     return read_rows(file, Score, _SCHEMA, "scores", remedy)
 
 
-def concat_scores(paths: Iterable[Path]) -> list[Score]:
+def concat_scores(paths: Iterable[Location]) -> list[Score]:
     """Scores of several artifact folders, in their order."""
     return [score for path in paths for score in read_scores(path)]
