@@ -71,6 +71,18 @@ def test_an_array_without_rows(tmp_path: Path) -> None:
     assert zarr.open_array(tmp_path / "x", mode="r")[...].shape == (0, 2)
 
 
+def test_read_errors_name_the_file(tmp_path: Path) -> None:
+    write_array(tmp_path / "x", values_of("int8"))
+    array = RowArray(tmp_path / "x")
+    array.path = Path("/proc/self/mem")  # reading its first page is an input/output error
+    with pytest.raises(StoreError, match=r"/proc/self/mem: cannot be read \(Input/output error\)"):
+        array.read(0, 7)
+    (tmp_path / "x/c/0/0/0").unlink()
+    array.path = tmp_path / "x/c/0/0/0"
+    with pytest.raises(StoreError, match=r"cannot be read \(No such file or directory\)"):
+        array.read(0, 7)
+
+
 def test_truncated_file_is_refused(tmp_path: Path) -> None:
     write_array(tmp_path / "x", values_of("int8"))
     array, shard = RowArray(tmp_path / "x"), tmp_path / "x/c/0/0/0"
