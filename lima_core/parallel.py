@@ -1,21 +1,19 @@
-"""Work over scenes, in this process or in Dask worker processes, with progress and ETA; only here is Dask known."""
+"""Work over scenes, in this process or in others, with progress and ETA. What the others are is told in ``cluster``."""
 
 import multiprocessing
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import dask
-from dask.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from threadpoolctl import threadpool_limits
 
-from lima_core.errors import UserError
 from lima_core.types import Resources
 
 Part = TypeVar("Part")
@@ -27,7 +25,7 @@ class PartsProgress:
 
     def __init__(self, title: str, total: int, unit: str = "scenes") -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done, self.started = 0, time.monotonic()
+        self.done, self.workers, self.started = 0, 0, time.monotonic()
         self.bar: Progress | None = None
 
     def __enter__(self) -> "PartsProgress":
@@ -43,15 +41,23 @@ class PartsProgress:
         if self.bar:
             self.bar.stop()
 
-    def advance(self) -> None:
-        """Counts one finished part."""
-        self.done += 1
+    def say(self, line: str) -> None:
+        """A line of its own."""
         if self.bar:
-            self.bar.advance(self.task)
+            self.bar.console.print(f"{self.title}: {line}", markup=False, highlight=False)
+        else:
+            print(f"{self.title}: {line}", file=sys.stderr, flush=True)
+
+    def advance(self, workers: int = 0) -> None:
+        """Counts one finished part; ``workers`` that work now, 0: none but this process."""
+        self.done, self.workers = self.done + 1, workers
+        on = f" workers={workers}" if workers else ""
+        if self.bar:
+            self.bar.update(self.task, advance=1, description=self.title + on)
             return
         seconds = time.monotonic() - self.started
         left = seconds / self.done * (self.total - self.done)
-        line = f"{self.title} {self.done}/{self.total} {self.unit} elapsed={seconds:.1f}s eta={left:.0f}s"
+        line = f"{self.title} {self.done}/{self.total} {self.unit} elapsed={seconds:.1f}s eta={left:.0f}s{on}"
         print(line, file=sys.stderr, flush=True)
 
 
@@ -61,60 +67,53 @@ def map_parts(
     resources: Resources,
     title: str,
     unit: str = "scenes",
+    on_gpu: bool = False,
 ) -> list[Result]:
     """Applies ``work`` to every part and returns the results in the order of ``parts``.
 
     Args:
-        work: must be picklable when other processes work (a module-level function or a partial of one).
-        parts: one entry a scene; a part is written by exactly one worker.
-        resources: 0 ``workers`` work in this process; above that, so many processes.
+        work: must be picklable when other processes work (a module-level function or a partial of one), and may be
+            done twice, or by two at once: a worker that dies is replaced, one that is only slow may come back.
+        parts: one entry a scene; written so that two writers of one part do not meet (``whole.appears_whole``).
+        resources: the workers of a ``scheduler``; else so many processes on this machine as ``workers`` says; 0 of
+            them, or a single part, work in this process.
         title: shown by the progress line.
         unit: what a part is, for the progress line.
+        on_gpu: of a scheduler's workers only those that declare the resource GPU.
+
+    Raises:
+        UserError, OSError: of the first part that failed, as it is; or a part killed every process that worked on it,
+            or the scheduler is gone. What is finished stays.
     """
     with PartsProgress(title, len(parts), unit) as progress:
+        if parts and (resources.scheduler or (resources.workers > 0 and len(parts) > 1)):
+            from lima_core import cluster
 
-        def tracked(part: Part) -> Result:
-            result = _on_one_thread(work, part)
+            return cluster.map_parts(work, parts, resources, progress, on_gpu)
+        results = []
+        for part in parts:
+            with one_thread():
+                results.append(work(part))
             progress.advance()
-            return result
-
-        if resources.workers <= 0 or len(parts) < 2:
-            return [tracked(part) for part in parts]
-        tasks = [dask.delayed(_in_worker)(work, part) for part in parts]
-
-        def finished(key: Any, *_: object) -> None:
-            progress.advance()
-
-        with Callback(posttask=finished):
-            options = {
-                "scheduler": "processes",
-                "num_workers": resources.workers,
-                "chunksize": 1,
-                "optimize_graph": False,
-            }
-            results = dask.compute(*tasks, **options)
-    for result in results:
-        if isinstance(result, UserError | OSError):
-            raise result
-    return list(results)
+        return results
 
 
-def _on_one_thread(work: Callable[[Part], Result], part: Part) -> Result:
-    """The result, with one thread for BLAS and OpenMP: how they split a product changes its last bit.
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for BLAS, OpenMP and torch: how they split a product changes its last bit.
 
     So the number of workers and of cores changes nothing, and worker processes do not crowd each other out.
     """
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 1
     with threadpool_limits(limits=1):
-        return work(part)
-
-
-def _in_worker(work: Callable[[Part], Result], part: Part) -> Result | UserError | OSError:
-    """The result, or an error of user or disk as a value: Dask would wrap it into traceback text."""
-    die_with_parent()
-    try:
-        return _on_one_thread(work, part)
-    except (UserError, OSError) as error:
-        return error
+        if torch:
+            torch.set_num_threads(1)  # also for MKL, which threadpoolctl does not see inside torch
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(before)
 
 
 @cache

@@ -9,7 +9,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("lima_core", "stages", "pipeline")
 ROWS = (
-    ("types", "errors", "seeds", "parallel", "whole", "claim", "storage", "patience", "checksums", "packing", "cost"),
+    (
+        "types",
+        "errors",
+        "seeds",
+        "parallel",
+        "cluster",
+        "worker_process",
+        "whole",
+        "claim",
+        "storage",
+        "patience",
+        "checksums",
+        "packing",
+        "cost",
+    ),
     ("geometry", "sparse", "training"),
     ("datasets", "teachers", "superpixels", "stores", "metrics"),
     ("memory", "models", "loading", "synthetic", "poses"),
