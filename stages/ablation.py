@@ -17,6 +17,7 @@ from typing import Any
 
 from lima_core.errors import StoreError
 from lima_core.memory.quality import Quality
+from lima_core.storage import is_file, read_bytes
 from lima_core.stores.ablation import ArmNumber, write_numbers
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import MemoryBank
@@ -229,6 +230,6 @@ def manifest(path: Path) -> dict[str, Any]:
         StoreError: there is none.
     """
     file = path / "manifest.json"
-    if not file.is_file():
+    if not is_file(file):
         raise StoreError("no manifest.json, so window, loss and seconds are not known", where=path)
-    return json.loads(file.read_text())
+    return json.loads(read_bytes(file))
