@@ -2,10 +2,12 @@
 
 A part (one scene of a store) is a Zarr group whose ``zarr.json``, written last, lists every other file below it with
 size and checksum, as the attribute ``files``; Zarr readers take no notice. So damage inside a part is found with the
-part alone, and a part without a readable ``zarr.json`` is not there.
+part alone, and a part without a readable ``zarr.json`` is not there. JSON files that nothing else lists are stamped:
+they carry their own checksum.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,16 @@ from typing import Any
 import google_crc32c
 
 from lima_core.errors import StoreError
-from lima_core.storage import Location, is_file, read_bytes, read_range
-from lima_core.whole import write_json
+from lima_core.storage import Location, is_file, is_remote, read_bytes, read_range
+from lima_core.whole import appears_whole, write_json
 
 GROUP = "zarr.json"
 FILES = "files"
-BLOCK_BYTES = 8 << 20
+STAMP = "crc32c"
+BLOCK_BYTES = 1 << 20
+"""Of a disk: what was read is still in the processor's cache when it is summed (3.3 GB/s, against 2.3 with 8 MB)."""
+REQUEST_BYTES = 8 << 20
+"""Of an object storage."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,17 @@ class FileSum:
     """8 hexadecimal digits."""
 
 
-def file_sum(place: Location) -> FileSum:
-    """Size and checksum of a file, read in blocks."""
-    num_bytes, crc = 0, 0
-    while block := read_range(place, num_bytes, BLOCK_BYTES):
+def bytes_sum(data: bytes) -> FileSum:
+    """Size and checksum of what is in memory."""
+    return FileSum(len(data), f"{google_crc32c.value(data):08x}")
+
+
+def file_sum(place: Location, seen: Callable[[int], None] = lambda num_bytes: None) -> FileSum:
+    """Size and checksum of a file, read in blocks; ``seen`` is told the bytes of each, and may raise to end this."""
+    num_bytes, crc, at_a_time = 0, 0, REQUEST_BYTES if is_remote(place) else BLOCK_BYTES
+    while block := read_range(place, num_bytes, at_a_time):
         num_bytes, crc = num_bytes + len(block), google_crc32c.extend(crc, block)
+        seen(len(block))
     return FileSum(num_bytes, f"{crc:08x}")
 
 
@@ -75,3 +87,26 @@ def read_attributes(group: Location) -> dict[str, Any]:
 def files_of(part: Location) -> dict[str, FileSum]:
     """What a part says about its files; nothing where it says nothing."""
     return {name: FileSum(*found) for name, found in read_attributes(part).get(FILES, {}).items()}
+
+
+def write_stamped(place: Location, record: dict[str, Any]) -> None:
+    """Writes a JSON file that carries its own checksum, as ``crc32c``: that of its text without it."""
+    with appears_whole(place) as partial:
+        partial.write_bytes(_text(_stamped(record)))
+
+
+def is_stamped(data: bytes) -> bool:
+    """Whether a file that ``write_stamped`` wrote is as it was, to the last byte."""
+    try:
+        record = json.loads(data)
+        return data == _text(_stamped({key: value for key, value in record.items() if key != STAMP}))
+    except (ValueError, AttributeError, TypeError):
+        return False
+
+
+def _stamped(record: dict[str, Any]) -> dict[str, Any]:
+    return record | {STAMP: bytes_sum(_text(record)).crc32c}
+
+
+def _text(record: dict[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()

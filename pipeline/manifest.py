@@ -17,14 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lima_core.checksums import STAMP, write_stamped
 from lima_core.errors import StoreError
-from lima_core.storage import Location, files_below, is_remote, read_bytes
+from lima_core.storage import Location, files_below, is_file, is_remote, read_bytes
 from lima_core.types import Resources
-from lima_core.whole import write_json
+from pipeline import contents
 from pipeline.fingerprint import digest
 
-FILE = "manifest.json"
-SCHEMA = 1
+FILE = contents.MANIFEST
+SCHEMA = 2
+UNLISTED = {"num_files": None, "content": None, "inputs_content": {}}
+"""What manifests of schema 1 do not tell; such artifacts are read, but cannot be verified."""
 PACKAGES = ("numpy", "torch", "zarr", "pyarrow", "pydantic", "nuscenes-devkit", "transformers", "trimesh", "embreex")
 """Packages whose version can change a number or a file."""
 
@@ -49,15 +52,42 @@ class Manifest:
     num_bytes: int
     created: str
     """UTC, ISO 8601."""
+    num_files: int | None
+    """Files that ``checksums.json`` lists; None without such a list."""
+    content: str | None
+    """sha256 over their names, sizes and checksums but those of logs: equal for equal data."""
+    inputs_content: dict[str, str | None]
+    """``content`` of every artifact that was read, by folder name, at the time it was read."""
 
 
 def write(path: Location, **record: Any) -> Manifest:
-    """Writes the manifest of the artifact folder ``path``; bytes are counted here, summary values made plain JSON."""
+    """Writes the manifest of the artifact folder ``path``, and before it the list of its files with their checksums.
+
+    Summary values are made plain JSON.
+
+    Raises:
+        StoreError: a part of the artifact lacks a file that it lists.
+    """
     record["summary"] = plain(record["summary"], "summary")
+    found = contents.listed(path)
+    told = {"num_bytes": found.num_bytes, "num_files": len(found.files), "content": found.digest}
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest = Manifest(schema=SCHEMA, num_bytes=folder_bytes(path), created=created, **record)
-    write_json(path / FILE, asdict(manifest))
+    manifest = Manifest(schema=SCHEMA, created=created, **told, **record)
+    contents.write(path, found, asdict(manifest))
+    restore(path, asdict(manifest))
     return manifest
+
+
+def restore(path: Location, record: dict[str, Any]) -> None:
+    """Writes the file of a manifest with its own checksum."""
+    write_stamped(path / FILE, record)
+
+
+def contents_of(work: Location, names: dict[str, Any]) -> dict[str, str | None]:
+    """``content`` of the artifacts of ``work`` that ``Manifest.inputs`` names; raw data has none and is left out."""
+    flat = [name for read in names.values() for name in (read.values() if isinstance(read, dict) else (read,))]
+    there = [name for name in dict.fromkeys(flat) if is_file(work / name / FILE)]
+    return {name: read(work / name).content for name in there}
 
 
 def read(path: Location) -> Manifest:
@@ -79,8 +109,11 @@ def read(path: Location) -> Manifest:
 def _checked(record: Any, where: Location, remedy: str) -> Manifest:
     if not isinstance(record, dict) or "schema" not in record:
         raise StoreError("not a manifest", where=where, remedy=remedy)
-    if record["schema"] != SCHEMA:
+    if record["schema"] == 1:
+        record = UNLISTED | record
+    elif record["schema"] != SCHEMA:
         raise StoreError(f"schema {record['schema']}, this version reads {SCHEMA}", where=where, remedy=remedy)
+    record = {key: value for key, value in record.items() if key != STAMP}
     known = {field.name: field.type for field in fields(Manifest)}
     if missing := sorted(known.keys() ^ record.keys()):
         raise StoreError(f"missing or unknown fields: {', '.join(missing)}", where=where, remedy=remedy)

@@ -120,6 +120,8 @@ def _build(
         say(f"finished  {name}, of which only the last step was missing")
         return
     resumed = places.is_begun(node, work)
+    names = _names(input_paths(node, work))
+    inputs_content = manifest.contents_of(work, names)
     inputs = places.inputs(node, work, say)
     if not is_remote(place):
         make_folder(place)
@@ -140,7 +142,8 @@ def _build(
         name=node.name,
         fingerprint=node.fingerprint,
         recipe=node.recipe,
-        inputs=_names(input_paths(node, work)),
+        inputs=names,
+        inputs_content=inputs_content,
         summary=summary,
         provenance=manifest.provenance(resources),
         seconds=seconds,

@@ -66,14 +66,14 @@ def lima(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def data_of(work: Path) -> dict[str, bytes]:
-    """The data of every artifact: all files but manifests, logs and locks, which hold times."""
+    """The data of every artifact: all files but manifests, lists of checksums, logs and locks, which tell of times."""
     files = {path.relative_to(work): path for path in sorted(work.rglob("*")) if path.is_file()}
     assert not [name for name in files if name.parts[0].endswith(".partial")], "half-built artifacts"
     return {
         str(name): path.read_bytes()
         for name, path in files.items()
         if len(name.parts) > 1
-        and name.name != "manifest.json"
+        and name.name not in ("manifest.json", "checksums.json")
         and name.parts[1] != "logs"
         and name.name != "report.html"
     }

@@ -8,7 +8,7 @@ import torch
 
 from lima_core.errors import StoreError
 from lima_core.types import Resources
-from pipeline import manifest
+from pipeline import contents, manifest
 from pipeline.runner import run
 
 
@@ -24,7 +24,7 @@ def edit(artifact: Path, **changes: object) -> None:
 
 def test_another_schema_is_refused(artifact: Path) -> None:
     edit(artifact, schema=99)
-    with pytest.raises(StoreError, match=r"manifest\.json: schema 99, this version reads 1; remove"):
+    with pytest.raises(StoreError, match=r"manifest\.json: schema 99, this version reads 2; remove"):
         manifest.read(artifact)
 
 
@@ -55,3 +55,24 @@ def test_scalars_of_numpy_and_torch_become_numbers() -> None:
 def test_what_is_no_json_is_a_bug_that_names_the_place() -> None:
     with pytest.raises(TypeError, match=r"s\.a\[0\]: PosixPath is not JSON"):
         manifest.plain({"a": [Path("x")]}, "s")
+
+
+def test_a_manifest_without_checksums_is_still_read(artifact: Path) -> None:
+    record = json.loads((artifact / manifest.FILE).read_text())
+    later = ("num_files", "content", "inputs_content", "crc32c")
+    old = {key: value for key, value in record.items() if key not in later} | {"schema": 1}
+    (artifact / manifest.FILE).write_text(json.dumps(old))
+    found = manifest.read(artifact)
+    assert (found.num_files, found.content, found.inputs_content) == (None, None, {})
+    assert found.fingerprint == record["fingerprint"]
+
+
+def test_bytes_and_files_are_those_of_the_list(artifact: Path) -> None:
+    record, (listed, copy) = manifest.read(artifact), contents.read(artifact)
+    files = [
+        path for path in artifact.rglob("*") if path.is_file() and path.name not in ("manifest.json", contents.FILE)
+    ]
+    assert (record.num_files, record.num_bytes) == (len(files), sum(path.stat().st_size for path in files))
+    assert {str(path.relative_to(artifact)) for path in files} == listed.files.keys()
+    assert record.content == listed.digest
+    assert manifest.Manifest(**copy) == record

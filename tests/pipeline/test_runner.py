@@ -14,7 +14,7 @@ import pytest
 
 from lima_core.errors import BusyError, DataError, StoreError
 from lima_core.types import Resources
-from pipeline import lock, manifest
+from pipeline import contents, lock, manifest
 from pipeline.node import Source
 from pipeline.planning import plan
 from pipeline.runner import run
@@ -49,7 +49,8 @@ def start_child(work: Path) -> subprocess.Popen:
 
 
 def data(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(path.glob("*.json")) if file.name != manifest.FILE}
+    files = [file for file in sorted(path.glob("*.json")) if file.name not in (manifest.FILE, contents.FILE)]
+    return {file.name: file.read_bytes() for file in files}
 
 
 def test_builds_once_and_finds_it_the_second_time(tmp_path: Path, toys: SimpleNamespace) -> None:
@@ -77,6 +78,7 @@ def test_the_manifest_tells_recipe_summary_and_cost(tmp_path: Path, toys: Simple
     assert record.summary == {"sum": 6.0, "missing": None}
     assert record.inputs == {"numbers": toys.numbers().path(tmp_path).name}
     assert record.num_bytes == (path / "sum.json").stat().st_size
+    assert record.inputs_content == {path.name: manifest.read(path).content for path in tmp_path.glob("numbers-*")}
     used = {"device": "cpu", "engine": "native", "workers": 0, "world_size": 1, "checkpoint_activations": False}
     used |= {"scheduler": None}
     assert record.provenance["resources"] == used
