@@ -119,5 +119,5 @@ def _locate(read: Input, locate: Callable[[Node], Location]) -> Any:
     if isinstance(read, Node):
         return locate(read)
     if isinstance(read, Source):
-        return read.root
+        return read.root.absolute()  # workers may have another working directory
     return {label: locate(node) for label, node in read.items()}
