@@ -32,6 +32,8 @@ from lima_core.stores.memory_bank import MemoryBank, create_bank, unwritten_scen
 from lima_core.types import Frame, Resources
 
 VERSION = 5
+REMOTE = True
+"""Its artifact is written and read where it lies, be that a URL (``pipeline.places``)."""
 
 
 class Config(types.Config):

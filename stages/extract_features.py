@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field, model_validator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from lima_core import types
 from lima_core.cost import Cost, Scale
@@ -19,6 +19,7 @@ from lima_core.datasets import dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.errors import ConfigError, DataError, UserError
 from lima_core.parallel import PartsProgress
+from lima_core.storage import is_file, read_bytes
 from lima_core.stores.basis import fit_basis, has_basis, write_basis
 from lima_core.stores.codec import Codec, bytes_per_frame, check_directions, num_directions
 from lima_core.stores.feature_store import FeatureFacts, FeatureStore, create_store, finish_store, unwritten_scenes
@@ -31,6 +32,8 @@ from lima_core.types import Camera, Frame, Resources
 from lima_core.whole import appears_whole
 
 VERSION = 3
+REMOTE = True
+"""Its artifact is written and read where it lies, be that a URL (``pipeline.places``)."""
 TEACHER_STATE = "teacher.safetensors"
 
 
@@ -146,8 +149,8 @@ def patch_grid(image_size_px: tuple[int, int], patch_px: int) -> tuple[int, int]
 def prepare_teacher(config: Config, teacher: Teacher, dataset: Dataset, index: FrameIndex, out: Path) -> None:
     """Fits the teacher, or takes what an earlier, killed run of this artifact fitted; nothing for a network."""
     path = out / TEACHER_STATE
-    if path.exists():
-        teacher.load_state(load_file(path))
+    if is_file(path):
+        teacher.load_state(load(read_bytes(path)))
         return
     sample = FitSample(dataset, fit_sample(index, config.fit_images), config.image_size_px)
     teacher.fit(sample)

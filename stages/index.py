@@ -33,6 +33,8 @@ from lima_core.types import Camera, DatasetFacts, Frame, Resources
 from lima_core.types import Config as BaseConfig
 
 VERSION = 3
+REMOTE = True
+"""Its artifact is written and read where it lies, be that a URL (``pipeline.places``)."""
 
 WARN_ABOVE_CM = 10.0
 """The default edge of build-memory's voxels."""

@@ -20,6 +20,7 @@ from typing import Any
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.memory.quality import Quality
 from lima_core.methods.student import load_student
+from lima_core.storage import files_below, is_file, read_bytes
 from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import MemoryBank
@@ -244,7 +245,7 @@ def bank_costs(opened: Opened, quality: Quality, num_frames: int) -> dict[str, s
 
 
 def _folder_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and "logs" not in file.parts)
+    return sum(size for name, size in files_below(path).items() if "logs" not in name.split("/"))
 
 
 def memory_frame(opened: Opened, shown: ShownFrame | None) -> str:
@@ -309,4 +310,4 @@ def origins(inputs: Inputs) -> str:
 def read_manifest(path: Path) -> dict[str, Any] | None:
     """The manifest that the runner wrote into an artifact; None where a stage was called without it."""
     file = path / "manifest.json"
-    return json.loads(file.read_text()) if file.is_file() else None
+    return json.loads(read_bytes(file)) if is_file(file) else None
