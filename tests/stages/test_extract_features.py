@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from lima_core.cost import Scale
 from lima_core.datasets import dataset_config, open_dataset
@@ -81,7 +82,7 @@ def test_stored_features_are_the_teachers_of_the_resized_image(
     run(Config(**{**dict(CONFIG), "teacher": teacher, "image_size_px": size}), inputs, out, Resources())
     expected = build_teacher(teacher)
     if (out / "teacher.safetensors").exists():
-        expected.load_state(extract_features.load_file(out / "teacher.safetensors"))
+        expected.load_state(load_file(out / "teacher.safetensors"))
     pixels = Image.open(image_path(inputs, "b", 3, 1)).convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
     image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None] / 255
     exact = expected.encode(image)[0]
@@ -154,7 +155,7 @@ def test_basis_is_fitted_to_images_of_the_train_split(inputs: Inputs, tmp_path: 
     index = FrameIndex.open(inputs.index)
     dataset = open_dataset(dataset_config(index.dataset), inputs.raw)
     teacher = build_teacher(config.teacher)
-    teacher.load_state(extract_features.load_file(out / "teacher.safetensors"))
+    teacher.load_state(load_file(out / "teacher.safetensors"))
     sample = extract_features.FitSample(dataset, fit_sample(index, config.fit_images), config.image_size_px)
     rows = np.concatenate([teacher.encode(image[None]).reshape(-1, 8).numpy() for image in sample]).astype(float)
     axes = np.linalg.svd(rows / np.linalg.norm(rows, axis=1, keepdims=True))[2][:3]
