@@ -1,4 +1,8 @@
-"""Disk trouble told in one line: full, read-only, not ours, or a file where a folder should be."""
+"""Disk trouble told in one line: full, failing, read-only, not ours, or a file where a folder should be.
+
+Trouble of an object storage is told where it is met (``lima_core.patience``); here it is about the folder of this
+machine that goes with it.
+"""
 
 import errno
 import shutil
@@ -8,45 +12,64 @@ from pathlib import Path
 
 from lima_core.cost import size
 from lima_core.errors import DataError
+from lima_core.storage import Location, is_remote
+from pipeline.places import here
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 DENIED = {errno.EACCES, errno.EPERM}
 REFUSED = DENIED | {errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
+FAILING = {errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENOTCONN}
+"""A broken disk, or a network drive that went away."""
 
 
 @contextmanager
-def told_in_one_line(work: Path) -> Iterator[None]:
+def told_in_one_line(work: Location) -> Iterator[None]:
     """Turns an OSError about the work folder's disk into an error of the user's; other errors pass.
 
     Raises:
-        DataError: no space left, a path of ``work`` cannot be written, or a path elsewhere cannot be read.
+        DataError: no space left, a disk that fails, a path of ``work`` that cannot be written, or one elsewhere that
+            cannot be read.
     """
+    folder = here(work)
+    elsewhere = "set XDG_CACHE_HOME to a folder that can be written"
     try:
         yield
     except OSError as error:
+        where = _where(error, folder)
         if error.errno in FULL:
-            raise DataError("the disk is full", where=_where(error, work), remedy=_room(work)) from error
-        if error.errno in REFUSED and _below(error, work):
-            remedy = "choose a folder that can be written with --work"
+            raise DataError("the disk is full", where=where, remedy=_room(folder)) from error
+        if error.errno in FAILING:
+            remedy = "check the disk, then run again: what is finished is kept, and lima verify says if it is whole"
+            raise DataError(f"the disk fails ({error.strerror})", where=where, remedy=remedy) from error
+        if error.errno in REFUSED and _below(error, folder):
+            remedy = elsewhere if is_remote(work) else "choose a folder that can be written with --work"
             what = f"cannot be written ({error.strerror})"
-            raise DataError(what, where=_where(error, work), remedy=remedy) from error
+            raise DataError(what, where=where, remedy=remedy) from error
         if error.errno in DENIED:
             remedy = "give this user the right to read it"
-            raise DataError(f"cannot be read ({error.strerror})", where=_where(error, work), remedy=remedy) from error
+            raise DataError(f"cannot be read ({error.strerror})", where=where, remedy=remedy) from error
         raise
 
 
-def free_bytes(path: Path) -> int:
-    """Free space on the disk of ``path`` (or of its nearest existing parent), bytes."""
+def free_bytes(path: Location) -> int | None:
+    """Free space on the disk of ``path`` (or of its nearest existing parent), bytes; None on an object storage."""
+    if is_remote(path):
+        return None
     return shutil.disk_usage(next(place for place in (path, *path.absolute().parents) if place.exists())).free
+
+
+def free_text(path: Location) -> str:
+    """``12.3 GB free``, or that it is not known."""
+    free = free_bytes(path)
+    return "free space not known" if free is None else f"{size(free)} free"
 
 
 def _room(work: Path) -> str:
     try:
-        free = size(free_bytes(work))
+        free = free_text(work)
     except OSError:
-        free = "no"
-    return f"{free} free in {work}; make room (lima clean) and run again, finished scenes are kept"
+        free = "nothing free"
+    return f"{free} in {work}; make room (lima clean) and run again, finished scenes are kept"
 
 
 def _where(error: OSError, work: Path) -> object:

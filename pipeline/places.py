@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lima_core.checksums import FileSum, file_sum
 from lima_core.errors import StoreError
 from lima_core.storage import (
     Location,
@@ -25,7 +26,7 @@ from lima_core.storage import (
     together,
 )
 from lima_core.whole import appears_whole, copy_to, make_folder, publish, remove
-from pipeline import lock, manifest
+from pipeline import contents, lock, manifest
 from pipeline.node import Node, located
 
 Say = Callable[[str], None]
@@ -123,6 +124,14 @@ def fetched(artifact: Location, say: Say) -> Path:
     return copy
 
 
+def at_hand(node: Node, work: Location) -> Location | None:
+    """Where the finished artifact of ``node`` can be read without fetching anything; None where it cannot."""
+    if not is_remote(work) or _is_read_there(node):
+        return node.path(work)
+    copy = node.path(here(work))
+    return copy if _same_manifest(copy, node.path(work)) else None
+
+
 def inputs(node: Node, work: Location, say: Say) -> Any:
     """The stage's ``Inputs``; a field the graph gives nothing for is None."""
     absent = dict.fromkeys(node.stage.Inputs.__dataclass_fields__)
@@ -151,3 +160,19 @@ def _fetch(artifact: Location, files: Mapping[str, int], folder: Path) -> None:
     for name in files:
         make_folder((folder / name).parent)
     together(lambda name: download(artifact.joinpath(*name.split("/")), folder / name), files)
+    _check(artifact, folder)
+
+
+def _check(artifact: Location, copy: Path) -> None:
+    """Raises a StoreError where a file is not what the artifact's list says; older artifacts have no list."""
+    if manifest.read(copy).num_files is None:
+        return
+    expected = contents.read(copy)[0].files
+    found = dict(zip(expected, together(lambda name: _sum(copy / name), expected), strict=True))
+    if wrong := [name for name in expected if found[name] != expected[name]]:
+        what = f"{len(wrong)} files are missing or damaged, the first: {wrong[0]}"
+        raise StoreError(what, where=artifact, remedy="run lima verify --repair")
+
+
+def _sum(file: Path) -> FileSum | None:
+    return file_sum(file) if file.is_file() else None
