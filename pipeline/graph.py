@@ -153,6 +153,9 @@ def _by_name(nodes: Sequence[Node]) -> dict[str, Node]:
 
 
 def _recordings(experiment: Experiment) -> Source:
+    if "://" in experiment.data_root:
+        what = "recordings are read from a folder of this machine"
+        raise ConfigError(what, where=experiment.data_root, remedy="copy or mount them; only --work may be a URL")
     root = Path(experiment.data_root).expanduser()
     return Source(root, open_dataset(experiment.index.dataset, root).digest())
 

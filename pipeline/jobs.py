@@ -21,8 +21,10 @@ import cloudpickle
 
 from lima_core.errors import UserError
 from lima_core.parallel import die_with_parent
+from lima_core.storage import Location
 from lima_core.types import Resources
-from pipeline import disk
+from lima_core.whole import make_folder
+from pipeline import disk, places
 from pipeline.node import Node
 from pipeline.planning import Step
 from pipeline.runner import Say, do, numbered
@@ -51,7 +53,7 @@ class _Job:
 
 def run(
     steps: Sequence[Step],
-    work: Path,
+    work: Location,
     resources: Resources,
     jobs: int,
     *,
@@ -77,7 +79,9 @@ def run(
         KeyboardInterrupt: after all jobs have stopped.
     """
     with disk.told_in_one_line(work):
-        work.mkdir(parents=True, exist_ok=True)
+        make_folder(places.here(work))
+        if told := places.explain(work):
+            say(told)
         prints = [step.node.fingerprint for step in steps]
         lines = {
             key: numbered(_marked(say, (marks or {}).get(key)), number, len(steps))
@@ -96,7 +100,7 @@ def _marked(say: Say, mark: str | None) -> Say:
 
 
 def _run_beside(
-    steps: Sequence[Step], work: Path, told: tuple[Any, ...], jobs: int, lines: dict[str, Say], after: After
+    steps: Sequence[Step], work: Location, told: tuple[Any, ...], jobs: int, lines: dict[str, Say], after: After
 ) -> None:
     """The scheduler: starts whatever is ready while there is room, then waits for a line or an end."""
     context = get_context("forkserver")
@@ -128,9 +132,9 @@ def _is_ready(step: Step, finished: set[str]) -> bool:
     return all(node.fingerprint in finished for node in step.node.upstream)
 
 
-def _start(context: Any, step: Step, work: Path, told: tuple[Any, ...]) -> _Job:
+def _start(context: Any, step: Step, work: Location, told: tuple[Any, ...]) -> _Job:
     reader, writer = context.Pipe(duplex=False)
-    log = work / LOGS / f"{step.node.path(work).name}.log"
+    log = places.here(work) / LOGS / f"{step.node.path(work).name}.log"
     log.parent.mkdir(exist_ok=True)
     # cloudpickle, because a node holds its stage, which is a module.
     process = context.Process(target=_work, args=(cloudpickle.dumps((step, *told)), log, writer), name=step.node.name)

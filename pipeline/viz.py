@@ -9,6 +9,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.errors import ConfigError, StoreError, did_you_mean
 from lima_core.methods.student import load_student
+from lima_core.storage import Location
 from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import MemoryBank
@@ -20,6 +21,7 @@ from lima_core.viz.shown import Sources
 from lima_core.viz.trainings import Training, shown_pair
 from lima_core.whole import appears_whole
 from pipeline.node import Node, Source, topological
+from pipeline.places import here, readable
 from pipeline.planning import is_finished
 from pipeline.runner import Say
 
@@ -60,7 +62,7 @@ class Wish:
             )
 
 
-def draw(wish: Wish, nodes: Sequence[Node], work: Path, given: str, say: Say) -> Path:
+def draw(wish: Wish, nodes: Sequence[Node], work: Location, given: str, say: Say) -> Path:
     """Draws the figure and returns where it is.
 
     Args:
@@ -99,7 +101,7 @@ def draw(wish: Wish, nodes: Sequence[Node], work: Path, given: str, say: Say) ->
     return out
 
 
-def finished(nodes: Sequence[Node], kind: str, work: Path, given: str, say: Say) -> list[Path]:
+def finished(nodes: Sequence[Node], kind: str, work: Location, given: str, say: Say) -> list[Location]:
     """The artifacts of a stage that are there, in the order of the flow.
 
     Raises:
@@ -116,10 +118,10 @@ def finished(nodes: Sequence[Node], kind: str, work: Path, given: str, say: Say)
         raise StoreError(f"{wanted[0].path(work).name} is not there", where=work, remedy=remedy)
     if missing := [node.path(work).name for node in wanted if node not in there]:
         say(f"not there and left out: {', '.join(missing)}")
-    return [node.path(work) for node in there]
+    return [readable(node, work, say) for node in there]
 
 
-def _raw(nodes: Sequence[Node], work: Path, given: str) -> Path:
+def _raw(nodes: Sequence[Node], work: Location, given: str) -> Path:
     """Folder of the recordings, or of the synthetic world."""
     raw = next(node for node in topological(nodes) if node.kind == "index").inputs["raw"]
     if isinstance(raw, Source):
@@ -127,9 +129,9 @@ def _raw(nodes: Sequence[Node], work: Path, given: str) -> Path:
     return finished([raw], raw.kind, work, given, lambda _: None)[0]
 
 
-def default_out(work: Path, kind: str, shown: str, suffix: str = ".png") -> Path:
-    """``work/figures/<kind>-<token>.png``; a token that is a path becomes a name."""
-    return work / "figures" / f"{kind}-{shown.replace('/', '_')}{suffix}"
+def default_out(work: Location, kind: str, shown: str, suffix: str = ".png") -> Path:
+    """``work/figures/<kind>-<token>.png``, on this machine; a token that is a path becomes a name."""
+    return here(work) / "figures" / f"{kind}-{shown.replace('/', '_')}{suffix}"
 
 
 def _save_png(picture: Image.Image, out: Path) -> None:
@@ -140,7 +142,7 @@ def _save_png(picture: Image.Image, out: Path) -> None:
         picture.save(partial, "PNG", dpi=(DPI, DPI), pnginfo=facts)
 
 
-def _record(wish: Wish, sources: Sources, trainings: Sequence[Training], work: Path, say: Say) -> Path:
+def _record(wish: Wish, sources: Sources, trainings: Sequence[Training], work: Location, say: Say) -> Path:
     scene = wish.scene or (sources.index.scenes("val") or sources.index.scenes())[0]
     out = wish.out or default_out(work, "rerun", scene, ".rrd")
     _refuse_foreign(out, lambda path: path.read_bytes()[:3] == RERUN_MAGIC)
