@@ -20,13 +20,13 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from lima_core.datasets import dataset_config, open_dataset
+from lima_core.loading.images import load_image, to_tensor
 from lima_core.seeds import numpy_rng
 from lima_core.stores.basis import fit_basis, write_basis
 from lima_core.stores.codec import bytes_per_frame, num_directions
 from lima_core.stores.feature_store import FeatureFacts, Patches, create_store, finish_store
 from lima_core.stores.feature_writer import write_scene
 from lima_core.teachers import TeacherConfig, build_teacher
-from stages.extract_features import load_image, to_tensor
 
 CAMERAS = ("0", "1", "2", "3", "4", "5")
 SCENE = "measured"

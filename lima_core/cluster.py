@@ -145,12 +145,10 @@ def all_workers(client: "Client") -> dict[str, Any]:
     return client.scheduler_info(n_workers=-1)["workers"]
 
 
-def device_of_workers(resources: Resources) -> str:
-    """``cuda`` on a cluster whose workers declare the resource GPU, else ``cpu``; without a cluster, this machine's."""
-    if not resources.scheduler:
-        return resources.device
-    with client_of(resources.scheduler) as client:
-        return "cuda" if gpu_slots(all_workers(client)) else "cpu"
+def has_gpus(address: str) -> bool:
+    """Whether a worker of that scheduler declares the resource GPU."""
+    with client_of(address) as client:
+        return gpu_slots(all_workers(client)) > 0
 
 
 class _Mapping:

@@ -98,6 +98,15 @@ def map_parts(
         return results
 
 
+def device_of_parts(resources: Resources) -> str:
+    """Where parts that gain by a GPU are done: this machine's device; of a cluster ``cuda`` if a worker declares it."""
+    if not resources.scheduler:
+        return resources.device
+    from lima_core import cluster
+
+    return "cuda" if cluster.has_gpus(resources.scheduler) else "cpu"
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for BLAS, OpenMP and torch: how they split a product changes its last bit.

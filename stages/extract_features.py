@@ -1,15 +1,15 @@
 """extract-features: images -> FeatureStore. The frozen teacher looks at every image once, ever."""
 
+import platform
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field, model_validator
 from safetensors.torch import load, save_file
 
@@ -17,9 +17,10 @@ from lima_core import types
 from lima_core.cost import Cost, Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
-from lima_core.errors import ConfigError, DataError, UserError
-from lima_core.parallel import PartsProgress
-from lima_core.storage import is_file, read_bytes
+from lima_core.errors import ConfigError, DataError
+from lima_core.loading.images import load_image, load_images, to_tensor
+from lima_core.parallel import device_of_parts, map_parts, one_thread
+from lima_core.storage import Location, is_file, read_bytes
 from lima_core.stores.basis import fit_basis, has_basis, write_basis
 from lima_core.stores.codec import Codec, bytes_per_frame, check_directions, num_directions
 from lima_core.stores.feature_store import FeatureFacts, FeatureStore, create_store, finish_store, unwritten_scenes
@@ -67,30 +68,82 @@ class Inputs:
     """Local folder of a Hugging Face teacher; without it ``teacher.model`` is looked up on the hub."""
 
 
-def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Job:
+    """All that a process needs to know to do scenes of an artifact."""
+
+    config: Config
+    inputs: Inputs
+    out: Location
+    device: str
+    num_loaders: int
+    """Threads that load images ahead."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a job reads; the teacher is fitted where an earlier process of this artifact fitted it."""
+
+    index: FrameIndex
+    dataset: Dataset
+    teacher: Teacher
+    facts: FeatureFacts
+
+
+def run(config: Config, inputs: Inputs, out: Location, resources: Resources) -> dict[str, Any]:
     """Writes the store scene by scene; scenes that an earlier, killed run completed are kept.
+
+    What is fitted is fitted here; then a GPU of this machine is fed by this process, with loader threads, and on CPUs
+    every worker process does scenes on one thread.
 
     Raises:
         ConfigError: the image size is not a multiple of the patch, the codec asks for more directions than the teacher
             has channels, or no scene is in the splits.
         DataError: an image is missing, truncated or of another size than its calibration says.
     """
-    index = FrameIndex.open(inputs.index)
-    dataset = open_dataset(dataset_config(index.dataset), inputs.raw)
-    teacher = build_teacher(_located(config.teacher, inputs.weights), resources.device)
-    facts = feature_facts(config, teacher, index)
-    create_store(out, facts)
-    prepare_teacher(config, teacher, dataset, index, out)
-    prepare_basis(config, teacher, dataset, index, out)
-    missing = unwritten_scenes(out, facts)
-    with PartsProgress("extract-features", len(missing)) as progress:
-        for scene in missing:
-            write_features(facts, teacher, dataset, index.frames(scene), out, resources.workers)
-            progress.advance()
+    device = device_of_parts(resources)
+    on_gpu = device != "cpu"
+    job = Job(config, inputs, out, device, resources.workers if on_gpu else 0)
+    opened.cache_clear()
+    own = opened(job if not resources.scheduler else replace(job, device=resources.device))
+    create_store(out, own.facts)
+    with one_thread():
+        prepare_teacher(config, own, out)
+        prepare_basis(config, own, out)
+    if on_gpu and not resources.scheduler:
+        resources = replace(resources, workers=0)
+    missing = unwritten_scenes(out, own.facts)
+    map_parts(partial(extract_scene, job), missing, resources, "extract-features", on_gpu=on_gpu)
+    opened.cache_clear()
     told = summary(finish_store(out))
     if "warning" in told:
         print(f"extract-features: warning: {told['warning']}", file=sys.stderr, flush=True)
     return told
+
+
+@lru_cache(maxsize=1)
+def opened(job: Job) -> Opened:
+    """Index, data set and teacher of a job, once in every process."""
+    if job.device != "cpu" and not torch.cuda.is_available():
+        what, remedy = "declares the resource GPU, but torch sees none", "start it where there is one, or without"
+        raise ConfigError(what, where=f"worker on {platform.node()}", remedy=remedy)
+    index = FrameIndex.open(job.inputs.index)
+    dataset = open_dataset(dataset_config(index.dataset), job.inputs.raw)
+    teacher = build_teacher(_located(job.config.teacher, job.inputs.weights), job.device)
+    if is_file(job.out / TEACHER_STATE):
+        teacher.load_state(load(read_bytes(job.out / TEACHER_STATE)))
+    return Opened(index, dataset, teacher, feature_facts(job.config, teacher, index))
+
+
+def extract_scene(job: Job, scene: str) -> None:
+    """Encodes and writes one scene, in whatever process.
+
+    Raises:
+        StoreError: this process has another teacher than the one that began the store.
+    """
+    own = opened(job)
+    create_store(job.out, own.facts)
+    write_features(own, own.index.frames(scene), job.out, job.num_loaders)
 
 
 def _located(teacher: TeacherConfig, weights: Path | None) -> TeacherConfig:
@@ -146,26 +199,25 @@ def patch_grid(image_size_px: tuple[int, int], patch_px: int) -> tuple[int, int]
     return image_size_px[0] // patch_px, image_size_px[1] // patch_px
 
 
-def prepare_teacher(config: Config, teacher: Teacher, dataset: Dataset, index: FrameIndex, out: Path) -> None:
-    """Fits the teacher, or takes what an earlier, killed run of this artifact fitted; nothing for a network."""
+def prepare_teacher(config: Config, opened: Opened, out: Location) -> None:
+    """Fits the teacher, unless an earlier, killed run of this artifact did; nothing for a network."""
     path = out / TEACHER_STATE
     if is_file(path):
-        teacher.load_state(load(read_bytes(path)))
         return
-    sample = FitSample(dataset, fit_sample(index, config.fit_images), config.image_size_px)
-    teacher.fit(sample)
-    if state := teacher.state():
+    sample = FitSample(opened.dataset, fit_sample(opened.index, config.fit_images), config.image_size_px)
+    opened.teacher.fit(sample)
+    if state := opened.teacher.state():
         with appears_whole(path) as partial_path:
             save_file(state, partial_path)
 
 
-def prepare_basis(config: Config, teacher: Teacher, dataset: Dataset, index: FrameIndex, out: Path) -> None:
+def prepare_basis(config: Config, opened: Opened, out: Location) -> None:
     """Fits the basis of codec ``pca<D>``, unless an earlier, killed run of this artifact did."""
     directions = num_directions(config.codec)
     if directions is None or has_basis(out):
         return
-    sample = FitSample(dataset, fit_sample(index, config.fit_images), config.image_size_px)
-    write_basis(out, fit_basis(_tokens(teacher, sample), teacher.channels, directions))
+    sample = FitSample(opened.dataset, fit_sample(opened.index, config.fit_images), config.image_size_px)
+    write_basis(out, fit_basis(_tokens(opened.teacher, sample), opened.teacher.channels, directions))
 
 
 def _tokens(teacher: Teacher, sample: "FitSample") -> Iterator[np.ndarray]:
@@ -209,46 +261,18 @@ class FitSample(Sequence[torch.Tensor]):
         return to_tensor(load_image(self.dataset, frame, camera, self.size_px)[None])[0]
 
 
-def write_features(
-    facts: FeatureFacts, teacher: Teacher, dataset: Dataset, frames: Sequence[Frame], out: Path, workers: int
-) -> None:
+def write_features(opened: Opened, frames: Sequence[Frame], out: Location, num_loaders: int) -> None:
     """Encodes and writes one scene; row i of its arrays is the frame of index i."""
     assert [frame.index for frame in frames] == list(range(len(frames))), frames[0].scene
-    load = partial(load_images, dataset, size_px=facts.image_size_px)
+    facts = opened.facts
+    load = partial(load_images, opened.dataset, size_px=facts.image_size_px)
     with write_scene(out, facts, frames[0].scene) as writer:
-        for frame, images in zip(frames, ahead(load, frames, workers), strict=True):
+        for frame, images in zip(frames, ahead(load, frames, num_loaders), strict=True):
             has_image = np.array([camera is not None for camera in frame.cameras])
             features = np.zeros((len(has_image), *facts.grid, facts.channels), np.float32)
             if len(images):
-                features[has_image] = teacher.encode(to_tensor(images)).cpu().numpy()
+                features[has_image] = opened.teacher.encode(to_tensor(images)).cpu().numpy()
             writer.append(features, has_image, frame.token)
-
-
-def load_images(dataset: Dataset, frame: Frame, size_px: tuple[int, int]) -> np.ndarray:
-    """Images of the cameras that have one, (cameras, H, W, 3) uint8, in rig order."""
-    images = [load_image(dataset, frame, camera, size_px) for camera in frame.cameras if camera]
-    return np.stack(images) if images else np.empty((0, *size_px, 3), np.uint8)
-
-
-def load_image(dataset: Dataset, frame: Frame, camera: Camera, size_px: tuple[int, int]) -> np.ndarray:
-    """One image at the teacher's size, (H, W, 3) uint8; resized with a triangle filter as wide as the reduction.
-
-    Raises:
-        DataError: the image cannot be read; names file, frame and camera.
-    """
-    try:
-        image = Image.fromarray(dataset.load_image(camera))
-    except UserError as error:
-        where = f"frame {frame.token} of scene {frame.scene}, camera {camera.name}"
-        remedy = "or leave the frame out and rebuild the index"
-        raise DataError(str(error), where=where, remedy=remedy) from error
-    height, width = size_px
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """(B, 3, H, W) float32 in [0, 1] of (B, H, W, 3) uint8."""
-    return torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float().div_(255)
 
 
 def summary(store: FeatureStore) -> dict[str, Any]:

@@ -102,11 +102,23 @@ def test_camera_without_image_has_no_features(inputs: Inputs, tmp_path: Path) ->
     assert (np.abs(patches.codes[patches.has_image].astype(int)).max(axis=-1) > 0).all()
 
 
-def test_threads_do_not_change_a_byte(inputs: Inputs, tmp_path: Path) -> None:
-    alone, threaded = out_folder(tmp_path, "alone"), out_folder(tmp_path, "threaded")
+def test_processes_do_not_change_a_byte(inputs: Inputs, tmp_path: Path) -> None:
+    alone, beside = out_folder(tmp_path, "alone"), out_folder(tmp_path, "beside")
     run(CONFIG, inputs, alone, Resources())
-    run(CONFIG, inputs, threaded, Resources(workers=3))
-    assert files(alone) == files(threaded)
+    run(CONFIG, inputs, beside, Resources(workers=3))
+    assert files(alone) == files(beside)
+
+
+def test_threads_of_this_process_do_not_change_a_byte(inputs: Inputs, tmp_path: Path) -> None:
+    one, two, config = out_folder(tmp_path, "one"), out_folder(tmp_path, "two"), with_codec("pca3")
+    run(config, inputs, one, Resources())
+    torch.set_num_threads(2)
+    try:
+        run(config, inputs, two, Resources())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert files(one) == files(two)
 
 
 @pytest.mark.parametrize("codec", ["int8", "pca3"])
@@ -125,7 +137,7 @@ def test_resumed_run_is_byte_for_byte_the_undisturbed_one(
     with monkeypatch.context() as patch:
         patch.setattr(extract_features, "load_images", stopped)
         with pytest.raises(KeyboardInterrupt):
-            run(config, inputs, out, Resources(workers=1))
+            run(config, inputs, out, Resources())
     assert (out / FOLDER / "a").is_dir() and not (out / FOLDER / "b").exists()
     written = (out / "features.zarr/a/codes/zarr.json").stat().st_mtime_ns
     with monkeypatch.context() as patch:
