@@ -5,8 +5,8 @@ object storage is needed here.
 """
 
 import random
-import time
 from collections.abc import Callable, Iterator
+from time import monotonic, sleep
 from typing import TypeVar
 
 from lima_core.errors import UnreachableError
@@ -57,24 +57,29 @@ def patiently(operation: Callable[[], Result], where: object) -> Result:
             can help: credentials, rights, a bucket that is not there.
         OSError: one of ``ANSWERS``.
     """
-    started = time.monotonic()
+    started = monotonic()
     for wait_s in (*WAITS_S, None):
         try:
             return operation()
         except (UnreachableError, *OURS):
             raise
         except Exception as error:
-            if found := next((CERTAIN[name] for name in _names(error) if name in CERTAIN), None):
+            if found := _certain(error):
                 raise UnreachableError(f"{found[0]} ({_reason(error)})", where=where, remedy=found[1]) from error
             if isinstance(error, ANSWERS):
                 raise
             if wait_s is None:
-                lasted = f"{len(WAITS_S) + 1} times in {time.monotonic() - started:.0f} s"
+                lasted = f"{len(WAITS_S) + 1} times in {monotonic() - started:.0f} s"
                 remedy = "what is finished is kept: check network and server, then run again"
                 what = f"cannot be reached, tried {lasted} ({_reason(error)})"
                 raise UnreachableError(what, where=where, remedy=remedy) from error
-            time.sleep(wait_s * random.uniform(0.5, 1.0))  # not all readers at the same moment
+            sleep(wait_s * random.uniform(0.5, 1.0))  # not all readers at the same moment
     raise AssertionError("unreachable")
+
+
+def _certain(error: BaseException) -> tuple[str, str] | None:
+    """What is known of the error by its first cause, which says most."""
+    return next((CERTAIN[name] for name in reversed([*_names(error)]) if name in CERTAIN), None)
 
 
 def _names(error: BaseException | None) -> Iterator[str]:
