@@ -1,0 +1,35 @@
+import errno
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from lima_core.errors import BusyError, DataError
+from pipeline import lock
+
+
+def test_a_lock_file_that_was_removed_is_noticed(tmp_path: Path) -> None:
+    artifact = tmp_path / "bank-01234567"
+    with lock.held(artifact, False, print) as check:
+        check()
+        lock.lock_path(artifact).unlink()
+        with pytest.raises(BusyError, match=r"\.lock: was removed while its artifact was built"):
+            check()
+        lock.lock_path(artifact).touch()
+        with pytest.raises(BusyError, match="another process may be building it"):
+            check()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), NotImplementedError("no flock")])
+def test_a_file_system_without_locks_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with (
+        pytest.raises(DataError, match="this file system has no locks; use a local disk, or NFS"),
+        lock.held(tmp_path / "bank-01234567", False, print),
+    ):
+        pass
