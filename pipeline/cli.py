@@ -16,10 +16,12 @@ from lima_core.errors import ConfigError, StoreError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from lima_core.cost import Cost
+    from lima_core.types import Resources
     from pipeline.ablation import Study
     from pipeline.node import Node
     from pipeline.planning import Step
     from pipeline.ranks import Ranks
+    from pipeline.verify import Verified
 
 DEMO = Path(__file__).parent / "demo.yaml"
 NO_CONFIG = "no config given: using the synthetic world (configs/demo.yaml)"
@@ -43,12 +45,19 @@ Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes over scenes and loader threads; 0 works in this process. Default: the cores."),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Of a Dask scheduler whose workers do the work over scenes: tcp://node1:8786."
+    ),
+]
 Recompute = Annotated[
     bool,
     typer.Option("--checkpoint-activations", help="Training computes activations twice: less memory, the same bits."),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run that builds the same artifact.")]
 Seed = Annotated[int | None, typer.Option(help="Sets seeds to this one.")]
+Force = Annotated[bool, typer.Option("--force", help="Start even if the disk is too small for what is planned.")]
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -83,10 +92,15 @@ def stage_command(
     device: Device = "auto",
     engine: Engine = "auto",
     workers: Workers = None,
+    scheduler: Scheduler = None,
     wait: Wait = False,
     recompute: Recompute = False,
+    force: Force = False,
     seed: Seed = None,
     frames: Annotated[int | None, typer.Option(help="Window of the memory bank, key frames.")] = None,
+    materialize: Annotated[
+        bool, typer.Option("--materialize", help="Pool the bank's targets once, into features: docs/streaming.md.")
+    ] = False,
     method: Annotated[str | None, typer.Option(help="Distillation method.")] = None,
     task: Annotated[str | None, typer.Option(help="Downstream task: seg.")] = None,
     ratio: Annotated[float | None, typer.Option(help="Share of labels, e.g. 0.01.")] = None,
@@ -94,16 +108,19 @@ def stage_command(
     init: Annotated[str | None, typer.Option(help="pretrained (default) or random.")] = None,
 ) -> None:
     """Build one stage, and whatever upstream of it is missing."""
-    from pipeline.shorthands import assignments
+    from pipeline.config import load
+    from pipeline.shorthands import assignments, section
 
     _prepare_process()
     flow = _flow()
     if name not in flow.STAGES:
         raise ConfigError(f"unknown stage {name!r}", where="lima stage", remedy=did_you_mean(name, flow.STAGES))
     flags = {"frames": frames, "method": method, "task": task, "ratio": ratio, "probe": probe or None, "init": init}
-    nodes = _nodes(flow, config, [*assignments(name, seed=seed, **flags), *(overrides or [])])
-    targets = _targets(nodes, name)
-    _build(targets, work, device, engine, workers, wait, recompute)
+    words = [*assignments(name, seed=seed, **flags), *(overrides or [])]
+    if materialize or name == "materialize":
+        words = [*section("materialize", load(config or DEMO, flow.Experiment).materialize), *words]
+    targets = _targets(_nodes(flow, config, words), "materialize" if name == "build-memory" and materialize else name)
+    _build(targets, work, device, engine, workers, wait, recompute, force, scheduler)
     _print_scores(targets, work)
 
 
@@ -115,8 +132,10 @@ def run_command(
     device: Device = "auto",
     engine: Engine = "auto",
     workers: Workers = None,
+    scheduler: Scheduler = None,
     wait: Wait = False,
     recompute: Recompute = False,
+    force: Force = False,
     seed: Seed = None,
 ) -> None:
     """Build everything of an experiment, up to the report."""
@@ -124,7 +143,7 @@ def run_command(
 
     _prepare_process()
     nodes = _nodes(_flow(), config, [*assignments(None, seed=seed), *(overrides or [])])
-    _build(nodes, work, device, engine, workers, wait, recompute)
+    _build(nodes, work, device, engine, workers, wait, recompute, force, scheduler)
     _print_scores(nodes, work)
     _print_report(nodes, work)
 
@@ -137,12 +156,14 @@ def report_command(
     device: Device = "auto",
     engine: Engine = "auto",
     workers: Workers = None,
+    scheduler: Scheduler = None,
     wait: Wait = False,
+    force: Force = False,
 ) -> None:
     """Build the report, and whatever upstream of it is missing."""
     _prepare_process()
     targets = _targets(_nodes(_flow(), config, overrides or []), "report")
-    _build(targets, work, device, engine, workers, wait)
+    _build(targets, work, device, engine, workers, wait, force=force, scheduler=scheduler)
     _print_report(targets, work)
 
 
@@ -154,6 +175,7 @@ def ablate_command(
     device: Device = "auto",
     engine: Engine = "auto",
     workers: Workers = None,
+    scheduler: Scheduler = None,
     wait: Wait = False,
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be repeated.")] = None,
     jobs: Annotated[
@@ -162,6 +184,7 @@ def ablate_command(
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Say what would be built and shared; build nothing.")
     ] = False,
+    force: Force = False,
 ) -> None:
     """Train and score all arms of an ablation over several seeds, and compare them with the reference."""
     from pipeline.disk import told_in_one_line
@@ -169,30 +192,58 @@ def ablate_command(
     # One thread a job: then the number of jobs changes no bit, and small networks are no slower.
     _prepare_process(None if jobs == 1 else 1)
     from pipeline import ablation
-    from pipeline.estimate import estimates, plan_text
+    from pipeline.estimate import estimates
+    from pipeline.hardware import resources
+    from pipeline.plan_text import plan_text, require_room, total_text
     from pipeline.planning import plan
     from stages import ablation as stage
 
     study = ablation.study(_flow(), stage, config, overrides or [], seed)
     print(ablation.sharing_text(study), flush=True)
+    whole = replace(resources(device, engine, workers, _say), scheduler=scheduler)
+    work = work if plan_only else _as_workers_see(work, study.targets, whole)
     with told_in_one_line(work):
         steps = plan(study.targets, work)
-        costs = estimates(steps, work)
+        costs = estimates(steps, work, whole)
     if plan_only:
         print(plan_text(steps, costs, work, study.arms_of()))
         return
-    _ablate(study, steps, costs, work, (device, engine, workers), jobs, wait)
+    _say(total_text(steps, costs, work))
+    if not force:
+        require_room(steps, costs, work)
+    _ablate(study, steps, costs, work, whole, jobs, wait)
 
 
 @app.command("plan")
-def plan_command(config: ConfigArgument = None, overrides: Set = None, work: Work = Path("work")) -> None:
+def plan_command(
+    config: ConfigArgument = None,
+    overrides: Set = None,
+    work: Work = Path("work"),
+    device: Device = "auto",
+    engine: Engine = "auto",
+    workers: Workers = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this machine first, on a few frames: minutes.")
+    ] = False,
+) -> None:
     """Say what a run would do and why, and what it would cost; build nothing."""
-    from pipeline.estimate import estimates, plan_text
+    from pipeline import calibration
+    from pipeline.disk import told_in_one_line
+    from pipeline.estimate import RULE, estimates
+    from pipeline.hardware import resources
+    from pipeline.plan_text import plan_text
     from pipeline.planning import plan
 
-    steps = plan(_nodes(_flow(), config, overrides or []), work)
-    costs = estimates(steps, work)
+    _prepare_process()
+    nodes, whole = _nodes(_flow(), config, overrides or []), resources(device, engine, workers, lambda _: None)
+    with told_in_one_line(work):
+        steps = plan(nodes, work)
+        if calibrate:
+            calibration.calibrate(steps, work, whole, _say)
+        costs = estimates(steps, work, whole)
     print(plan_text(steps, costs, work))
+    if any(cost and cost.source == RULE for cost in costs) and not calibrate:
+        print("rules of thumb were made on other machines; lima plan --calibrate measures this one")
 
 
 @app.command("show")
@@ -303,6 +354,38 @@ def import_command(
     print("\n".join(import_weights(file, out, overrides or [])))
 
 
+@app.command("verify")
+def verify_command(
+    config: ConfigArgument = None,
+    overrides: Set = None,
+    work: Work = Path("work"),
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is none of this experiment's; without a config always.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Sizes only, no checksums.")] = False,
+    mend: Annotated[bool, typer.Option("--repair", help="Rebuild what is damaged, and only that.")] = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    workers: Workers = None,
+    wait: Wait = False,
+) -> None:
+    """Check every file of the artifacts against its checksum; exit code 2 where something is wrong: docs/integrity.md."""
+    from pipeline.disk import told_in_one_line
+    from pipeline.verify import verify
+
+    if quick and mend:
+        raise ConfigError("--repair needs the checksums", where="lima verify", remedy="leave out --quick")
+    nodes = [] if config is None and not mend else _nodes_or_arms(config, overrides or [])
+    with told_in_one_line(work):
+        found = verify(nodes, work, everything or config is None, quick, _say)
+        _say(found.summary())
+        if not mend and found.problems:
+            raise StoreError("is not what was built", where=work, remedy="lima verify CONFIG --repair rebuilds it")
+        if mend and found.to_repair:
+            _prepare_process()
+            _repair(found, nodes, work, (device, engine, workers), wait)
+
+
 @app.command("clean")
 def clean_command(
     config: ConfigArgument = None,
@@ -328,6 +411,39 @@ def clean_command(
         print(f"{disk.size(freed)} freed")
     else:
         print(f"{disk.size(sum(item.num_bytes for item in found))} in {len(found)} folders; --yes removes them")
+
+
+def _repair(
+    found: "Verified", nodes: "Sequence[Node]", work: Path, wanted: tuple[str, str, int | None], wait: bool
+) -> None:
+    """Rebuilds what ``found`` says is damaged, and checks it again."""
+    from pipeline.checks import check
+    from pipeline.hardware import resources
+    from pipeline.node import topological
+    from pipeline.repair import Place
+    from pipeline.verify import repair_all
+
+    whole = resources(*wanted, _say)
+    able = {node.path(work).name: Place(node, work, whole, wait, _say) for node in topological(nodes)}
+    if left := repair_all(found, able, _say):
+        remedy = "give the config that they were built with"
+        raise StoreError(f"not of this experiment and not repaired: {', '.join(left)}", where=work, remedy=remedy)
+    paths = {able[name].path for name in found.to_repair if name in able and able[name].path.exists()}
+    if again := [problem for checked in check(sorted(paths), quick=False) for problem in checked.problems]:
+        raise StoreError(f"still damaged after the repair: {again[0]}", remedy="check the disk")
+    _say(f"all repaired: {', '.join(found.to_repair)}")
+
+
+def _nodes_or_arms(path: Path | None, overrides: Sequence[str]) -> "list[Node]":
+    """The nodes of an experiment, or of all arms of an ablation."""
+    from pipeline.config import read_yaml
+
+    if path is None or "experiment" not in read_yaml(path):
+        return _nodes(_flow(), path, overrides)
+    from pipeline import ablation
+    from stages import ablation as stage
+
+    return list(ablation.study(_flow(), stage, path, overrides, None).targets)
 
 
 @cache
@@ -374,6 +490,8 @@ def _build(
     workers: int | None,
     wait: bool,
     recompute: bool = False,
+    force: bool = False,
+    scheduler: str | None = None,
 ) -> None:
     """Builds the targets; of several processes the first does, and the others end here, when all is done."""
     from pipeline.hardware import resources
@@ -385,8 +503,10 @@ def _build(
         _print_missing(targets, work)
     try:
         whole = shared(lambda device, workers: resources(device, engine, workers, _say), ranks, device, workers)
-        whole = replace(whole, checkpoint_activations=recompute)
+        whole = replace(whole, checkpoint_activations=recompute, scheduler=scheduler)
         if ranks.leads:
+            work = _as_workers_see(work, targets, whole)
+            _tell_cost(targets, work, whole, force)
             run(targets, work, whole, wait=wait, say=_say, announce=ranks.announce)
         else:
             follow(targets, work, whole, ranks.announced())
@@ -407,21 +527,49 @@ def _print_missing(targets: "Sequence[Node]", work: Path) -> None:
         print(f"upstream to build first: {', '.join(node.name for node in missing)}", flush=True)
 
 
+def _as_workers_see(work: Path, targets: "Sequence[Node]", resources: "Resources") -> Path:
+    """The work folder by a path that holds elsewhere, after the workers of a scheduler have shown that they see it."""
+    if resources.scheduler is None:
+        return work
+    from pipeline.cluster import check
+    from pipeline.disk import told_in_one_line
+
+    with told_in_one_line(work):
+        _say(check(resources.scheduler, work.absolute(), targets))
+    return work.absolute()
+
+
+def _tell_cost(targets: "Sequence[Node]", work: Path, resources: "Resources", force: bool) -> None:
+    """Says what a run will take before it starts, and refuses one that the disk cannot hold."""
+    from pipeline.disk import told_in_one_line
+    from pipeline.estimate import estimates
+    from pipeline.plan_text import require_room, total_text
+    from pipeline.planning import plan
+
+    with told_in_one_line(work):
+        steps = plan(targets, work)
+        if all(step.state == "cached" for step in steps):
+            return
+        costs = estimates(steps, work, resources)
+        _say(total_text(steps, costs, work))
+    if not force:
+        require_room(steps, costs, work)
+
+
 def _ablate(
     study: "Study",
     steps: "Sequence[Step]",
     costs: "Sequence[Cost | None]",
     work: Path,
-    wanted: tuple[str, str, int | None],
+    whole: "Resources",
     jobs: int | None,
     wait: bool,
 ) -> None:
     """Builds the steps; prints the table after every seed that is complete, and where the page is."""
     from pipeline import jobs as side_by_side
     from pipeline.ablation_text import Progress, result_text
-    from pipeline.hardware import default_jobs, resources
+    from pipeline.hardware import default_jobs
 
-    whole = resources(*wanted, _say)
     jobs = jobs or default_jobs(whole.device, [cost.memory_bytes for cost in costs if cost and cost.memory_bytes])
     _say(f"{jobs} artifact{'s' * (jobs != 1)} at a time, {os.environ.get('OMP_NUM_THREADS')} threads each")
     progress = Progress(study, work, _say)

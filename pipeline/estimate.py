@@ -1,122 +1,140 @@
-"""Disk, memory and time of a plan, before anything starts: asked of the stages, scaled by what they took before."""
+"""Disk, memory and time of a plan, before anything starts.
+
+Of each artifact the best that is known: an earlier one that differs in size only, else a calibration of this machine,
+else an earlier one of another config, else the stage's rule of thumb. All but the last are scaled by the rule's shape.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from lima_core.cost import Cost, Scale
-from pipeline.disk import free_bytes, size
-from pipeline.manifest import Manifest
-from pipeline.node import Node, Source, input_paths
-from pipeline.planning import Step, artifacts, is_finished
-from pipeline.text import bytes_or_unknown, duration, table
+from lima_core.errors import StoreError
+from lima_core.storage import is_remote
+from lima_core.types import Resources
+from pipeline import calibration
+from pipeline.manifest import Manifest, folder_bytes
+from pipeline.node import Node, Source
+from pipeline.observation import Observation, config_from, predict
+from pipeline.planning import Step, artifacts
+from pipeline.scale import find_scale, scale_of_index
+
+EARLIER, MEASURED, OTHER, RULE = "earlier artifact", "calibration", "earlier, other config", "rule of thumb"
 
 
-def estimates(steps: Sequence[Step], work: Path) -> list[Cost | None]:
+def estimates(steps: Sequence[Step], work: Path, resources: Resources) -> list[Cost | None]:
     """One cost per step; None where nothing is known yet, or where the artifact is there already."""
-    scale = find_scale([step.node for step in steps], work)
-    earlier = [record for _, record in artifacts(work)]
-    return [None if step.state == "cached" else _cost(step.node, scale, earlier) for step in steps]
-
-
-def find_scale(nodes: Iterable[Node], work: Path) -> Scale | None:
-    """How much data the nodes read: from the built index, else as the stage that makes the data says, else None."""
-    nodes = list(nodes)
-    for node in nodes:
-        if node.kind == "index" and is_finished(node, work) and _raw_is_there(node, work):
-            return _scale_of_index(node.path(work), input_paths(node, work)["raw"])
-    for node in nodes:
-        if hasattr(node.stage, "scale"):
-            return node.stage.scale(node.config)
-    return None
+    on, known = calibration.machine(resources), calibration.read(work)
+    nodes = [step.node for step in steps]
+    scale = find_scale(nodes, work, calibration.scan_points(nodes, known, on))
+    past = _Past(work, on, {path.name: (path, record) for path, record in artifacts(work)})
+    costs, begun = [], set()
+    for step in steps:
+        if step.state == "cached":
+            costs.append(None)
+            continue
+        measured = calibration.record_of(step.node, known, on)
+        cost = _cost(step.node, scale, resources, measured, past)
+        if cost and cost.source == MEASURED and step.node.kind not in begun:
+            cost = replace(cost, seconds=(cost.seconds or 0.0) + measured.first_s)
+        begun.add(step.node.kind)
+        costs.append(cost)
+    return costs
 
 
 def total(costs: Iterable[Cost | None]) -> Cost:
-    """Sum of disk and time and maximum of memory over what is known."""
+    """Sum of disk and time and maximum of memory and of passing disk, over what is known."""
     known = [cost for cost in costs if cost]
     return Cost(
         disk_bytes=sum(cost.disk_bytes or 0 for cost in known),
         memory_bytes=max((cost.memory_bytes or 0 for cost in known), default=0),
         seconds=sum(cost.seconds or 0.0 for cost in known),
+        passing_bytes=max((cost.passing_bytes for cost in known), default=0),
     )
 
 
-def plan_text(
-    steps: Sequence[Step], costs: Sequence[Cost | None], work: Path, arms: Mapping[str, str] | None = None
-) -> str:
-    """A table of what will happen, and a line of what it takes altogether.
-
-    ``arms``, by fingerprint, stand in place of the reasons: what an arm changes is known.
-    """
-    rows = [
-        [
-            step.node.path(work).name,
-            step.state,
-            *_cells(step, cost),
-            step.reason if arms is None else arms.get(step.node.fingerprint, "all"),
-        ]
-        for step, cost in zip(steps, costs, strict=True)
-    ]
-    waiting = [cost for step, cost in zip(steps, costs, strict=True) if step.state != "cached"]
-    whole, unknown = total(waiting), sum(cost is None for cost in waiting)
-    takes = (
-        f"{size(whole.disk_bytes or 0)} disk ({size(free_bytes(work))} free), {size(whole.memory_bytes or 0)} memory"
-    )
-    rest = f"; {unknown} of them not counted, their cost is not known yet" if unknown else ""
-    last = f"{len(waiting)} of {len(steps)} to build: {takes}, {duration(whole.seconds)}{rest}"
-    why = "reason" if arms is None else "arm"
-    return table(["artifact", "state", "disk", "memory", "time", why], rows) + "\n" + last
+def _cost(
+    node: Node, scale: Scale | None, resources: Resources, measured: calibration.Record | None, past: "_Past"
+) -> Cost | None:
+    if hasattr(node.stage, "scale"):
+        scale = node.stage.scale(node.config)
+    if scale is None or not hasattr(node.stage, "estimate"):
+        return past.unscaled(node)
+    same, others = past.of(node)
+    tries = ((same, EARLIER), ([measured.small, measured.large] if measured else [], MEASURED), (others, OTHER))
+    for seen, source in tries:
+        if seen:
+            return predict(node.stage, node.config, scale, resources, seen, source)
+    cost = node.stage.estimate(node.config, scale, resources)
+    return None if cost == Cost() else replace(cost, source=RULE)
 
 
-def _cells(step: Step, cost: Cost | None) -> list[str]:
-    if step.state == "cached":
-        return ["", "", ""]
-    if cost is None:
-        return ["after index", "", ""]
-    return [bytes_or_unknown(cost.disk_bytes), bytes_or_unknown(cost.memory_bytes), duration(cost.seconds)]
+@dataclass(frozen=True)
+class _Past:
+    """Artifacts that were built before, in one session each."""
 
+    work: Path
+    on: str
+    """The machine."""
+    by_name: Mapping[str, tuple[Path, Manifest]]
+    """By the folder's name."""
 
-def _cost(node: Node, scale: Scale | None, earlier: Sequence[Manifest]) -> Cost | None:
-    cost = Cost()
-    if scale and hasattr(node.stage, "estimate"):
-        cost = node.stage.estimate(node.config, scale)
-    seconds = _seconds_before(node, scale, earlier)
-    if seconds is not None:
-        cost = replace(cost, seconds=seconds)
-    return None if cost == Cost() else cost
+    def of(self, node: Node) -> tuple[list[Observation], list[Observation]]:
+        """The newest that differs from ``node`` in size only, and the newest of all; on this machine."""
+        records = self._newest(node.kind)
+        same = (self._seen(record, node) for record in records if self._is_kin(record, node))
+        others = (self._seen(record, node) for record in records)
+        return list(islice(filter(None, same), 1)), list(islice(filter(None, others), 1))
 
+    def unscaled(self, node: Node) -> Cost | None:
+        """What the newest of this stage took, where nothing says how it grows."""
+        newest = next(iter(self._newest(node.kind)), None)
+        return newest and Cost(newest.num_bytes, None, newest.seconds, source=OTHER)
 
-def _seconds_before(node: Node, scale: Scale | None, earlier: Sequence[Manifest]) -> float | None:
-    """Seconds of the newest uninterrupted artifact of the same stage, per frame where it says how many it had.
+    def _newest(self, kind: str) -> list[Manifest]:
+        same = [record for _, record in self.by_name.values() if record.recipe["stage"] == kind]
+        return sorted((each for each in same if not each.resumed), key=lambda each: each.created, reverse=True)
 
-    One of another config counts too: it is an estimate.
-    """
-    same = [record for record in earlier if record.recipe["stage"] == node.kind and not record.resumed]
-    if not same:
-        return None
-    newest = max(same, key=lambda record: record.created)
-    num_frames = newest.summary.get("num_frames", newest.summary.get("frames"))
-    if scale and isinstance(num_frames, int) and num_frames > 0:
-        return newest.seconds / num_frames * scale.num_frames
-    return newest.seconds
+    def _seen(self, record: Manifest, node: Node) -> Observation | None:
+        """What ``record`` took, and of how much; None where its index or config can no longer be read, or elsewhere."""
+        used = record.provenance.get("resources", {})
+        names = [record.provenance.get(name) for name in ("cpu", "num_cores", "gpu")]
+        if calibration.machine_word(*names, used.get("engine")) != self.on:
+            return None
+        try:
+            config = config_from(record.recipe["config"], node.stage)
+            scale = node.stage.scale(config) if hasattr(node.stage, "scale") else self._scale(record, node)
+        except (KeyError, ValueError, OSError, StoreError):
+            return None
+        resources = Resources(device=used.get("device", "cpu"), workers=used.get("workers", 0))
+        path = self.work / f"{record.name}-{record.fingerprint[:8]}"
+        num_bytes = record.num_bytes if is_remote(path) else folder_bytes(path)
+        return Observation(config, scale, resources, num_bytes, record.seconds)
 
+    def _scale(self, record: Manifest, node: Node) -> Scale:
+        """Of the index that an artifact was made from, or is."""
+        index = next((each for each in [node, *node.upstream] if each.kind == "index"), None)
+        name = record.inputs.get("index") or f"{record.name}-{record.fingerprint[:8]}"
+        path, of_index = self.by_name[name]
+        raw = index.inputs["raw"] if index else None
+        root = raw.root if isinstance(raw, Source) else self.work / of_index.inputs["raw"]
+        return scale_of_index(path, root)
 
-def _raw_is_there(index: Node, work: Path) -> bool:
-    raw = index.inputs["raw"]
-    return isinstance(raw, Source) or is_finished(raw, work)
+    def _is_kin(self, record: Manifest, node: Node) -> bool:
+        return self._same(record, node) and all(
+            self._same(self.by_name[record.inputs[name]][1], node.inputs[name])
+            for name in calibration.READ
+            if isinstance(node.inputs.get(name), Node) and record.inputs.get(name) in self.by_name
+        )
 
-
-def _scale_of_index(path: Path, raw: Path) -> Scale:
-    from lima_core.datasets import dataset_config, open_dataset
-    from lima_core.stores.frame_index import FrameIndex
-
-    index = FrameIndex.open(path)
-    frames = index.frames()
-    camera = next((camera for camera in frames[0].cameras if camera), None)
-    return Scale(
-        num_scenes=len(index.scenes()),
-        num_frames=len(frames),
-        num_cameras=len(index.facts.cameras),
-        num_points=len(open_dataset(dataset_config(index.dataset), raw).load_points(frames[0])),
-        image_size_px=(camera.height_px, camera.width_px) if camera else (0, 0),
-    )
+    @staticmethod
+    def _same(record: Manifest, node: Node) -> bool:
+        """Whether an artifact is what ``node`` will be, but for size."""
+        try:
+            config = config_from(record.recipe["config"], node.stage)
+        except ValueError:
+            return False
+        wanted: Any = calibration.brief_config(node.stage, node.config)
+        return record.recipe["version"] == node.stage.VERSION and calibration.brief_config(node.stage, config) == wanted

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lima_core import types
-from lima_core.cost import Cost, Scale
+from lima_core.cost import Cost, Sample, Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.errors import ConfigError
 from lima_core.geometry.voxels import CylindricalGrid, VoxelGridConfig
@@ -24,7 +24,14 @@ from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import MemoryBank
 from lima_core.training.checkpoint import save_weights
-from lima_core.training.cost import training_bytes, training_seconds
+from lima_core.training.cost import (
+    brief_fit,
+    num_scans,
+    resume_bytes,
+    scan_seconds,
+    training_bytes,
+    training_disk_bytes,
+)
 from lima_core.training.loop import FitConfig, finish, fit
 from lima_core.types import Resources
 
@@ -87,15 +94,22 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     }
 
 
-def estimate(config: Config, scale: Scale) -> Cost:
-    """Disk, memory and time before anything starts; every frame is taken for a training frame."""
+def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
+    """Disk, memory and time before anything starts."""
     num_parameters = sum(p.numel() for p in build_backbone(config.backbone, IN_CHANNELS).parameters())
-    widest = max(config.backbone.decoder_widths)
+    num_frames = scale.frames_in(config.splits)
+    scans = num_scans(config.fit, num_frames)
     return Cost(
-        disk_bytes=4 * num_parameters,
-        memory_bytes=training_bytes(config.fit, scale.num_points, widest, num_parameters),
-        seconds=training_seconds(config.fit, scale.num_frames, scale.num_points, num_parameters),
+        disk_bytes=training_disk_bytes(config.fit, num_frames, num_parameters),
+        memory_bytes=training_bytes(config.fit, scale.num_points, max(config.backbone.decoder_widths), num_parameters),
+        seconds=1.0 + scans * scan_seconds(scale.num_points, num_parameters),
+        passing_bytes=resume_bytes(config.fit, num_parameters),
     )
+
+
+def brief(config: Config, sample: Sample) -> Config:
+    """The same training for a few steps."""
+    return config.model_copy(update={"fit": brief_fit(config.fit, sample), "seed": 0})
 
 
 def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, store: FeatureStore) -> PretrainSource:

@@ -9,6 +9,7 @@ Writes
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lima_core.cost import Cost, Scale
 from lima_core.datasets import DatasetConfig, dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.datasets.nuscenes import NuScenesConfig
@@ -68,6 +70,24 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     return summary(training, ours, list(found))
 
 
+def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
+    """Disk, memory and time: two evaluators, of which the second reads tables first."""
+    num_frames = scale.frames_in(("val",))
+    return Cost(15_000, 600_000_000, 1.0 + 1e-3 * scale.num_frames + 1e-6 * scale.num_points * num_frames)
+
+
+def rehearse(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
+    """The same work on a part of the validation split, which ``run`` refuses: scores of a part are no result."""
+    index = FrameIndex.open(inputs.index)
+    described, frames = dataset_config(index.dataset), index.frames(split="val")
+    predictions = Predictions.open(inputs.finetune / "predictions")
+    ours = own_iou(open_dataset(described, inputs.raw), frames, predictions)
+    found = {"lima": ours} | official(described, inputs.raw, predictions, {frame.token for frame in frames})
+    training = read_meta(inputs.finetune / "model")["training"]
+    write_scores(out, [score for name, iou in found.items() for score in rows(training, name, iou)])
+    return {}
+
+
 def own_iou(dataset: Dataset, frames: tuple[Frame, ...], predictions: Predictions) -> IoU:
     """IoU over all points of ``frames``."""
     num_classes = len(predictions.classes)
@@ -77,11 +97,13 @@ def own_iou(dataset: Dataset, frames: tuple[Frame, ...], predictions: Prediction
     return iou_of(total, predictions.classes)
 
 
-def official(dataset: DatasetConfig, raw: Path, predictions: Predictions) -> dict[str, IoU]:
-    """What the data set's own evaluator finds, by its name; nothing where there is none."""
+def official(
+    dataset: DatasetConfig, raw: Path, predictions: Predictions, only: Collection[str] | None = None
+) -> dict[str, IoU]:
+    """What the data set's own evaluator finds (``only`` in these frames), by its name; nothing where there is none."""
     if not isinstance(dataset, NuScenesConfig):
         return {}
-    iou = nuscenes_lidarseg_miou(raw, dataset.version, predictions.eval_set, predictions.root)
+    iou = nuscenes_lidarseg_miou(raw, dataset.version, predictions.eval_set, predictions.root, only)
     return {f"nuscenes-devkit {version('nuscenes-devkit')}": iou}
 
 

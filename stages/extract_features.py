@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from safetensors.torch import load, save_file
 
 from lima_core import types
-from lima_core.cost import Cost, Scale
+from lima_core.cost import Cost, Scale, longest
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.errors import ConfigError, DataError
@@ -28,6 +28,7 @@ from lima_core.stores.feature_writer import write_scene
 from lima_core.stores.fidelity import fidelity_warning
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.teachers import FilterbankConfig, Teacher, TeacherConfig, build_teacher
+from lima_core.teachers.shape import teacher_shape
 from lima_core.training.prefetch import ahead
 from lima_core.types import Camera, Frame, Resources
 from lima_core.whole import appears_whole
@@ -150,17 +151,23 @@ def _located(teacher: TeacherConfig, weights: Path | None) -> TeacherConfig:
     return teacher if weights is None else teacher.model_copy(update={"model": str(weights)})
 
 
-def estimate(config: Config, scale: Scale) -> Cost:
-    """Disk, memory and time on one core; patch and channels as the teacher's config says, without loading it."""
-    teacher = config.teacher
-    if not isinstance(teacher, FilterbankConfig):
+def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
+    """Disk, memory and time on one core; patch, channels and weights as the teacher's config or name says."""
+    shape = teacher_shape(config.teacher)
+    if shape is None:
         return Cost()
-    grid = config.image_size_px[0] // teacher.patch_px, config.image_size_px[1] // teacher.patch_px
-    frame_bytes = bytes_per_frame(teacher.channels, grid, scale.num_cameras, config.codec)
-    megapixels = scale.num_cameras * config.image_size_px[0] * config.image_size_px[1] / 1e6
-    on_disk = scale.num_cameras * scale.image_size_px[0] * scale.image_size_px[1] / 1e6
-    seconds = scale.num_frames * (0.25 * megapixels + 0.03 * on_disk)
-    return Cost(scale.num_frames * frame_bytes, 500_000_000 + round(2e8 * megapixels), seconds)
+    lengths = scale.lengths(config.splits)
+    num_frames = sum(lengths)
+    grid = config.image_size_px[0] // shape.patch_px, config.image_size_px[1] // shape.patch_px
+    frame_bytes = bytes_per_frame(shape.channels, grid, scale.num_cameras, config.codec)
+    megapixels, on_disk = (px[0] * px[1] / 1e6 for px in (config.image_size_px, scale.image_size_px))
+    flop = 2 * shape.num_parameters * grid[0] * grid[1]
+    image_s = 0.25 * megapixels + 0.03 * on_disk + flop / 50e9
+    workers = 1 if resources.device.startswith("cuda") else max(1, resources.workers)  # one process feeds a GPU
+    fit_s = min(config.fit_images, scale.num_cameras * num_frames) * image_s
+    scenes_s = longest([length * scale.num_cameras * image_s for length in lengths], workers)
+    memory_bytes = workers * (500e6 + 2e8 * megapixels * scale.num_cameras + 4 * shape.num_parameters)
+    return Cost(num_frames * frame_bytes, round(memory_bytes), 1.0 + fit_s + scenes_s)
 
 
 def feature_facts(config: Config, teacher: Teacher, index: FrameIndex) -> FeatureFacts:

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import Field
 
-from lima_core.cost import Cost, Scale
+from lima_core.cost import Cost, Sample, Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.errors import DataError
 from lima_core.geometry.voxels import VoxelGridConfig
@@ -30,7 +30,7 @@ from lima_core.loading.augment import AugmentConfig
 from lima_core.loading.heldout import hold_out, require_labelled, scenes_hash
 from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.segmentation import IN_CHANNELS, SegmentationSource
-from lima_core.loading.subsets import Subset, SubsetConfig, take_subset
+from lima_core.loading.subsets import Subset, SubsetConfig, subset_frames, take_subset
 from lima_core.models import BackboneConfig, build_backbone
 from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.stores.frame_index import FrameIndex
@@ -38,13 +38,21 @@ from lima_core.stores.predictions import Predictions
 from lima_core.tasks import TaskConfig
 from lima_core.tasks.heldout import MIOU, heldout_scores
 from lima_core.tasks.predicting import eval_set, predict
-from lima_core.tasks.probe import DEFAULT_BUDGET_BYTES
+from lima_core.tasks.probe import DEFAULT_BUDGET_BYTES, HEAD_SECONDS
 from lima_core.tasks.segmentation import SegmentationConfig, SegmentationModel
 from lima_core.tasks.start import Init, Start, start_from
 from lima_core.tasks.training import Training, train_all, train_probe
 from lima_core.training.checkpoint import save_weights
 from lima_core.training.choice import SelectionConfig, Validation
-from lima_core.training.cost import training_bytes, training_seconds
+from lima_core.training.cost import (
+    FORWARD,
+    brief_fit,
+    num_scans,
+    resume_bytes,
+    scan_seconds,
+    training_bytes,
+    training_disk_bytes,
+)
 from lima_core.training.loop import FitConfig, FitResult, finish
 from lima_core.training.optim import AdamWConfig
 from lima_core.types import Config as BaseConfig
@@ -150,21 +158,44 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     return _summary(result, trained, frames, start) | {"selection": meta["selection"]}
 
 
-def estimate(config: Config, scale: Scale) -> Cost:
-    """Disk, memory and time before anything starts.
-
-    A probe costs one forward pass per frame, about a third of a training step, and keeps features of all voxels (about
-    half as many as points); its head costs next to nothing.
-    """
+def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
+    """Disk, memory and time before anything starts: the training, looks at held-out scenes, the predictions."""
     backbone = config.backbone or MinkUNetConfig()
     num_parameters = sum(p.numel() for p in build_backbone(backbone, IN_CHANNELS).parameters())
-    num_frames = max(1, round(scale.num_frames * config.subset.ratio))
-    fit = FitConfig(epochs=1, batch_size=1) if config.probe else config.fit
-    seconds = training_seconds(fit, num_frames, scale.num_points, num_parameters) / (3 if config.probe else 1)
-    features = num_frames * scale.num_points * backbone.decoder_widths[-1] * 2 if config.probe else 0
-    memory = training_bytes(fit, scale.num_points, max(backbone.decoder_widths), num_parameters)
-    disk = 4 * num_parameters + scale.num_frames * scale.num_points // 5
-    return Cost(disk, memory + min(features, DEFAULT_BUDGET_BYTES), seconds)
+    num_frames = subset_frames([scene.train for scene in scale.scenes if scene.train], config.subset)
+    num_val = scale.frames_in(("val",))
+    scans, scan_s = num_scans(config.fit, num_frames), scan_seconds(scale.num_points, num_parameters)
+    looked_at = 0.0
+    if config.selection.rule == "best":
+        looked_at = scans / config.selection.every * config.selection.heldout
+    kept = _kept_bytes(config, num_frames, scale.num_points, backbone.decoder_widths[-1])
+    seconds = _probe_seconds(config, num_frames, scans, kept, scale.num_points, scan_s) if config.probe else None
+    fit = config.fit.model_copy(update={"batch_size": 1, "accumulate": 1}) if config.probe else config.fit
+    memory_bytes = training_bytes(fit, scale.num_points, max(backbone.decoder_widths), num_parameters)
+    return Cost(
+        disk_bytes=training_disk_bytes(config.fit, num_frames, num_parameters) + num_val * scale.num_points,
+        memory_bytes=memory_bytes + min(kept, DEFAULT_BUDGET_BYTES),
+        seconds=1.0 + (scans * scan_s if seconds is None else seconds) + (looked_at + num_val) * scan_s * FORWARD,
+        passing_bytes=resume_bytes(config.fit, 0 if config.probe else num_parameters),
+    )
+
+
+def _kept_bytes(config: Config, num_frames: int, num_points: int, channels: int) -> int:
+    """Features that a probe would keep in memory if there were room; about half as many voxels as points."""
+    return num_frames * num_points * channels * 2 if config.probe and config.augment is None else 0
+
+
+def _probe_seconds(config: Config, num_frames: int, scans: int, kept: int, num_points: int, scan_s: float) -> float:
+    """Every scan goes through the backbone once, and again in every epoch where its features were not kept."""
+    share = min(1.0, DEFAULT_BUDGET_BYTES / kept) if kept else 0.0
+    first = min(scans, num_frames)
+    return (first + (scans - first) * (1 - share)) * scan_s * FORWARD + scans * num_points * HEAD_SECONDS
+
+
+def brief(config: Config, sample: Sample) -> Config:
+    """The same training for a few steps, from a random start, with all labels of the sample."""
+    usual = {"init": "random", "subset": SubsetConfig(), "selection": SelectionConfig(), "seed": 0}
+    return config.model_copy(update=usual | {"fit": brief_fit(config.fit, sample)})
 
 
 def validation_frames(index: FrameIndex) -> tuple[Frame, ...]:

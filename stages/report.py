@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lima_core.cost import Cost, Scale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.memory.quality import Quality
 from lima_core.methods.student import load_student
@@ -128,6 +129,11 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         partial.write_text(text, encoding="utf-8")
     said = scores.reading(opened.comparisons).replace(scores.HARD_SPACE, " ")
     return {"reading": said, "page": FILE, "page_bytes": len(text.encode())}
+
+
+def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
+    """Disk, memory and time: a page of pictures of single frames, however many there are."""
+    return Cost(1_500_000, 1_000_000_000, 10.0)
 
 
 def open_inputs(inputs: Inputs, resources: Resources) -> Opened:

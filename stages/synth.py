@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from lima_core import types
-from lima_core.cost import Cost, Scale
+from lima_core.cost import Cost, Sample, Scale, SceneScale, longest
 from lima_core.errors import ConfigError
 from lima_core.parallel import map_parts
 from lima_core.synthetic import nuscenes_writer as writer
@@ -58,25 +58,36 @@ class Part:
 
 def scale(config: Config) -> Scale:
     """How much data the world will hold; about nine of ten beams return."""
-    num_scenes = config.num_train_scenes + config.num_val_scenes
+    train, val = SceneScale(train=config.frames_per_scene), SceneScale(val=config.frames_per_scene)
     return Scale(
-        num_scenes=num_scenes,
-        num_frames=num_scenes * config.frames_per_scene,
+        scenes=(train,) * config.num_train_scenes + (val,) * config.num_val_scenes,
         num_cameras=6,
         num_points=round(0.9 * config.lidar.num_beams * config.lidar.num_azimuths),
         image_size_px=config.camera.image_size_px,
     )
 
 
-def estimate(config: Config, scale: Scale) -> Cost:
-    """Disk, memory and CPU time, from the default world: images and truth by their pixels, scans by their points.
+def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
+    """Disk, memory and time, from the default world: images and truth by their pixels, scans by their points.
 
     Imports, textures and a town take 9 s a process, actors 1.5 s a scene.
     """
     pixels = scale.num_cameras * scale.image_size_px[0] * scale.image_size_px[1]
     per_frame = pixels * (0.3 + 0.5 * config.truth) + scale.num_points * 21
-    seconds = 9.0 + 1.5 * scale.num_scenes + scale.num_frames * (pixels * 1.3e-6 + scale.num_points * 4e-6)
-    return Cost(round(scale.num_frames * per_frame), 700_000_000, seconds)
+    frame_s = pixels * 1.3e-6 + scale.num_points * 4e-6
+    seconds = 9.0 + longest([1.5 + frame_s * length for length in scale.lengths()], resources.workers)
+    return Cost(round(scale.num_frames * per_frame), 700_000_000 * max(1, resources.workers), seconds)
+
+
+def brief(config: Config, sample: Sample) -> Config:
+    """A world of the same kind with few scenes; the whole one may be smaller."""
+    return config.model_copy(
+        update={
+            "num_train_scenes": min(sample.scenes, len(TRAIN_SCENES)),
+            "num_val_scenes": 1,
+            "frames_per_scene": sample.frames,
+        }
+    )
 
 
 def parts_of(config: Config) -> list[Part]:

@@ -71,6 +71,15 @@ def nth_scenes(scenes: Sequence[str], ratio: float) -> list[str]:
     return [scene for count, scene in enumerate(scenes, start=1) if count % every == 0] or list(scenes[-1:])
 
 
+def subset_frames(lengths: Sequence[int], config: SubsetConfig) -> int:
+    """How many frames ``take_subset`` takes of labelled scenes of these lengths; what is listed is guessed by ratio."""
+    if config.rule == "every_nth_scene":
+        return sum(lengths[int(i)] for i in nth_scenes([str(i) for i in range(len(lengths))], config.ratio))
+    if config.rule == "every_nth_frame":
+        return len(range(0, sum(lengths), every_nth(config.ratio)))
+    return max(1, round(config.ratio * sum(lengths)))
+
+
 def _listed(frames: Sequence[Frame], listed: Sequence[str]) -> list[Frame]:
     known = {frame.scene for frame in frames} | {frame.token for frame in frames}
     for name in listed:

@@ -5,7 +5,7 @@ frames, points without a class removed, and a class that is neither in the truth
 enter the mean. SLidR counts such a class as 1.0, so its numbers on small splits are not comparable.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +100,9 @@ class _AllScenes:
         return getattr(self._nuscenes, name)
 
 
-def nuscenes_lidarseg_miou(root: Path, version: str, eval_set: str, predictions_dir: Path) -> IoU:
+def nuscenes_lidarseg_miou(
+    root: Path, version: str, eval_set: str, predictions_dir: Path, only: Collection[str] | None = None
+) -> IoU:
     """Scores of nuscenes-devkit's own ``LidarSegEval`` over all frames of ``eval_set`` that ``root`` holds.
 
     Args:
@@ -108,6 +110,7 @@ def nuscenes_lidarseg_miou(root: Path, version: str, eval_set: str, predictions_
         version: ``v1.0-mini`` or ``v1.0-trainval``.
         eval_set: the devkit's split name, ``val`` or ``mini_val``.
         predictions_dir: holds ``lidarseg/<eval_set>/<token>_lidarseg.bin``, ids 1..16.
+        only: LiDAR tokens of the frames to score; None: all, which alone is a result.
 
     Raises:
         DataError: no labels, no frame in the split, or a prediction that is missing or not valid.
@@ -120,6 +123,9 @@ def nuscenes_lidarseg_miou(root: Path, version: str, eval_set: str, predictions_
     tables = _AllScenes(nuscenes, create_splits_scenes()[eval_set])
     try:
         evaluator = LidarSegEval(tables, str(predictions_dir), eval_set=eval_set)
+        if only is not None:
+            lidar = {token: nuscenes.get("sample", token)["data"]["LIDAR_TOP"] for token in evaluator.sample_tokens}
+            evaluator.sample_tokens = [token for token, scan in lidar.items() if scan in only]
         if not evaluator.sample_tokens:
             raise DataError(f"no frame of split {eval_set!r}", where=root)
         evaluator.evaluate()

@@ -53,7 +53,8 @@ def test_a_stage_builds_what_it_needs_and_says_so(lima: object) -> None:
     assert done.code == 0
     assert done.out[0] == "no config given: using the synthetic world (configs/demo.yaml)"
     assert done.out[1] == "upstream to build first: numbers"
-    assert [line.split()[1] for line in done.out[2:]] == ["started", "finished", "started", "finished"]
+    assert done.out[2].startswith("2 of 2 to build: ")
+    assert [line.split()[1] for line in done.out[3:]] == ["started", "finished", "started", "finished"]
     assert done.out[-1].endswith("sum=6")
     again = lima("stage", "add-numbers")
     assert [line.split()[1] for line in again.out[1:]] == ["cached", "cached"]

@@ -3,47 +3,117 @@ from types import SimpleNamespace
 
 import pytest
 
-from lima_core.cost import Cost, Scale
+from lima_core.cost import Cost, Scale, SceneScale
+from lima_core.errors import DataError
 from lima_core.types import Resources
-from pipeline.estimate import estimates, plan_text, total
-from pipeline.planning import plan
+from pipeline import plan_text as texts
+from pipeline.estimate import EARLIER, OTHER, RULE, estimates, total
+from pipeline.plan_text import plan_text, require_room, total_text
+from pipeline.planning import Step, plan
 from pipeline.runner import run
 
-SCALE = Scale(num_scenes=2, num_frames=20, num_cameras=6, num_points=1000, image_size_px=(90, 160))
+SCALE = Scale((SceneScale(train=10), SceneScale(val=10)), num_cameras=6, num_points=1000, image_size_px=(90, 160))
 
 
 @pytest.fixture
 def estimating(toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The first toy says how much data it makes, the second what it costs per frame."""
+    """The first toy says how much data it makes and what that costs."""
 
-    def estimate(config: object, scale: Scale) -> Cost:
-        return Cost(disk_bytes=1000 * scale.num_frames, memory_bytes=10, seconds=100.0)
+    def scale(config: object) -> Scale:
+        return Scale((SceneScale(train=1),) * config.scenes, num_cameras=6, num_points=1000, image_size_px=(90, 160))
 
-    monkeypatch.setattr(toys.make, "scale", lambda config: SCALE, raising=False)
-    monkeypatch.setattr(toys.add, "estimate", estimate, raising=False)
+    def estimate(config: object, scale: Scale, resources: Resources) -> Cost:
+        return Cost(disk_bytes=1000 * scale.num_frames, memory_bytes=10, seconds=100.0 * scale.num_frames)
+
+    monkeypatch.setattr(toys.make, "scale", scale, raising=False)
+    monkeypatch.setattr(toys.make, "estimate", estimate, raising=False)
     return toys
 
 
 def test_a_stage_is_asked_with_the_scale_of_the_data(tmp_path: Path, estimating: SimpleNamespace) -> None:
-    steps = plan([estimating.total(estimating.numbers())], tmp_path)
-    assert estimates(steps, tmp_path) == [None, Cost(20000, 10, 100.0)]
+    (cost,) = estimates(plan([estimating.numbers(scenes=7)], tmp_path), tmp_path, Resources())
+    assert cost == Cost(7000, 10, 700.0, source=RULE)
 
 
-def test_what_it_took_before_is_better_than_a_guess(tmp_path: Path, estimating: SimpleNamespace) -> None:
-    run([estimating.total(estimating.numbers())], tmp_path, Resources())
-    steps = plan([estimating.total(estimating.numbers(), start=1.0)], tmp_path)
-    cached, cost = estimates(steps, tmp_path)
-    assert cached is None
-    assert cost.disk_bytes == 20000
+def test_what_another_size_took_before_is_scaled(tmp_path: Path, estimating: SimpleNamespace) -> None:
+    small = estimating.numbers(scenes=2)
+    run([small], tmp_path, Resources())
+    files = [path for path in small.path(tmp_path).rglob("*") if path.is_file()]
+    used = sum(path.stat().st_size for path in files)
+    (cost,) = estimates(plan([estimating.numbers(scenes=20)], tmp_path), tmp_path, Resources())
+    assert cost.disk_bytes == pytest.approx(10 * used, abs=1)
     assert cost.seconds < 100.0
+    assert cost.source == OTHER  # the toy has no brief: its size is part of its config
+
+
+def test_what_a_cached_artifact_takes_is_not_counted(tmp_path: Path, estimating: SimpleNamespace) -> None:
+    run([estimating.numbers()], tmp_path, Resources())
+    assert estimates(plan([estimating.numbers()], tmp_path), tmp_path, Resources()) == [None]
+
+
+def test_an_earlier_artifact_that_differs_in_size_only_counts_first(
+    tmp_path: Path, estimating: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def brief(config: object, sample: object) -> object:
+        return config.model_copy(update={"scenes": 1})
+
+    monkeypatch.setattr(estimating.make, "brief", brief, raising=False)
+    run([estimating.numbers(scenes=2), estimating.numbers(scenes=2, factor=5.0)], tmp_path, Resources())
+    (cost,) = estimates(plan([estimating.numbers(scenes=20)], tmp_path), tmp_path, Resources())
+    assert cost.source == EARLIER
+
+
+def test_an_artifact_of_another_machine_tells_no_time(tmp_path: Path, estimating: SimpleNamespace) -> None:
+    run([estimating.numbers(scenes=2)], tmp_path, Resources(engine="elsewhere"))
+    (cost,) = estimates(plan([estimating.numbers(scenes=20)], tmp_path), tmp_path, Resources())
+    assert cost.source == RULE
 
 
 def test_without_a_scale_the_plan_says_after_index(tmp_path: Path, toys: SimpleNamespace) -> None:
     steps = plan([toys.numbers()], tmp_path)
-    text = plan_text(steps, estimates(steps, tmp_path), tmp_path)
+    text = plan_text(steps, estimates(steps, tmp_path, Resources()), tmp_path)
     assert "build  after index" in text.splitlines()[1]
     assert text.endswith("; 1 of them not counted, their cost is not known yet")
 
 
 def test_a_total_sums_disk_and_time_and_takes_the_largest_memory() -> None:
-    assert total([Cost(1, 5, 1.0), None, Cost(2, 3, None)]) == Cost(3, 5, 1.0)
+    costs = [Cost(1, 5, 1.0, passing_bytes=7), None, Cost(2, 3, None, passing_bytes=4)]
+    assert total(costs) == Cost(3, 5, 1.0, passing_bytes=7)
+
+
+@pytest.fixture
+def one_step(tmp_path: Path, toys: SimpleNamespace) -> tuple[list[Step], Path]:
+    return plan([toys.numbers()], tmp_path), tmp_path
+
+
+def test_a_plan_that_fits_exactly_is_allowed_and_a_byte_more_is_not(
+    one_step: tuple[list[Step], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, work = one_step
+    needed = 1020 + 50  # 2 % more than the artifact, and the resume state
+    cost = Cost(1000, 1, 1.0, passing_bytes=50)
+    monkeypatch.setattr(texts, "free_bytes", lambda path: needed)
+    require_room(steps, [cost], work)
+    monkeypatch.setattr(texts, "free_bytes", lambda path: needed - 1)
+    with pytest.raises(DataError, match=r"1.07 kB are needed and 1.07 kB free; most for numbers 1 kB; .*--force"):
+        require_room(steps, [cost], work)
+
+
+def test_what_a_stopped_run_has_written_needs_no_room(
+    one_step: tuple[list[Step], Path], toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, work = one_step
+    partial = toys.numbers().partial_path(work)
+    partial.mkdir()
+    (partial / "half").write_bytes(bytes(600))
+    monkeypatch.setattr(texts, "free_bytes", lambda path: 410)
+    require_room(plan([toys.numbers()], work), [Cost(1000, 1, 1.0)], work)
+
+
+def test_an_object_storage_is_never_full_and_that_is_said(
+    one_step: tuple[list[Step], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, work = one_step
+    monkeypatch.setattr(texts, "free_bytes", lambda path: None)
+    require_room(steps, [Cost(10**18, 1, 1.0)], work)
+    assert "1e+06 TB disk (free space not known)" in total_text(steps, [Cost(10**18, 1, 1.0)], work)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from lima_core.cost import Scale
+from lima_core.cost import Scale, SceneScale
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.errors import ConfigError, DataError, StoreError
 from lima_core.stores.feature_store import FOLDER, FeatureStore
@@ -208,8 +208,8 @@ def test_more_directions_than_a_network_has_channels(inputs: Inputs, tmp_path: P
 
 
 def test_estimate_knows_the_bytes_of_every_codec() -> None:
-    scale = Scale(num_scenes=1, num_frames=10, num_cameras=2, num_points=1, image_size_px=(16, 24))
-    found = {codec: estimate(with_codec(codec), scale).disk_bytes for codec in ("float16", "int8", "pca3")}
+    scale = Scale((SceneScale(train=10),), num_cameras=2, num_points=1, image_size_px=(16, 24))
+    found = {codec: estimate(with_codec(codec), scale, Resources()).disk_bytes for codec in ("float16", "int8", "pca3")}
     assert found == {"float16": 10 * 12 * 16, "int8": 10 * 12 * 12, "pca3": 10 * 12 * 7}
 
 

@@ -1,0 +1,127 @@
+"""What ``lima plan`` says against what is then used: disk, time and memory of every artifact of an experiment.
+
+    python benchmarks/bench_plan.py configs/demo.yaml --rounds 2 --out benchmarks/results/NAME.json
+
+Each round calibrates in a new work folder, plans, and then builds everything in a process of its own, so that both meet
+the same machine. Where other programs share the cores, time ratios scatter with them; disk does not.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lima_core.types import Resources
+from pipeline import calibration, graph, manifest
+from pipeline.config import load
+from pipeline.disk import size
+from pipeline.estimate import estimates
+from pipeline.hardware import resources
+from pipeline.node import Node
+from pipeline.peak import peak_memory
+from pipeline.planning import plan
+from pipeline.process import keep_freed_memory, set_threads
+from pipeline.runner import do
+from pipeline.text import duration, table
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Measures and writes a record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=C")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--work", type=Path, help="build here, in this process, and print what was used")
+    parser.add_argument("--out", type=Path)
+    words = parser.parse_args()
+    set_threads(None)
+    keep_freed_memory()
+    nodes, used = graph.build(load(words.config, graph.Experiment, words.set)), resources("auto", "auto", words.workers)
+    if words.work:
+        print(json.dumps(build(nodes, words.work, used)))
+        return
+    rounds = [compare(nodes, used) for _ in range(words.rounds)]
+    for rows in rounds:
+        print(text(rows), flush=True)
+    if words.out:
+        words.out.write_text(json.dumps(record(words.config, used, rounds), indent=1) + "\n")
+
+
+def compare(nodes: list[Node], used: Resources) -> list[Row]:
+    """One round: a row an artifact, planned and used."""
+    with tempfile.TemporaryDirectory(prefix="lima-plan-") as folder:
+        work = Path(folder)
+        calibration.calibrate(plan(nodes, work), work, used, lambda line: print(line, file=sys.stderr, flush=True))
+        steps = plan(nodes, work)
+        planned = estimates(steps, work, used)
+        command = [sys.executable, *sys.argv, "--work", str(work)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+    names = ("disk_bytes", "seconds", "memory_bytes")
+    return [
+        {"artifact": step.node.name, "planned": {name: getattr(cost, name) for name in names}, "used": found[name_of]}
+        for step, cost in zip(steps, planned, strict=True)
+        if (name_of := step.node.name) and cost
+    ]
+
+
+def build(nodes: list[Node], work: Path, used: Resources) -> dict[str, dict[str, float]]:
+    """Builds everything; what each artifact took, by its name."""
+    found = {}
+    for step in plan(nodes, work):
+        with peak_memory(used.device) as peak:
+            do(step, work, used, wait=False, say=lambda line: print(line, file=sys.stderr, flush=True))
+        path = step.node.path(work)
+        num_bytes, seconds = manifest.folder_bytes(path), manifest.read(path).seconds
+        taken = {"disk_bytes": num_bytes, "seconds": seconds, "memory_bytes": peak[0]}
+        found[step.node.name] = taken
+    return found
+
+
+def text(rows: list[Row]) -> str:
+    """Planned, used and their ratio; the sum last."""
+    names = ("disk_bytes", "seconds")
+    whole = {kind: {name: sum(row[kind][name] for row in rows) for name in names} for kind in ("planned", "used")}
+    largest = {kind: {"memory_bytes": max(row[kind]["memory_bytes"] for row in rows)} for kind in ("planned", "used")}
+    last = {"artifact": "all"} | {kind: whole[kind] | largest[kind] for kind in whole}
+    show = {"disk_bytes": size, "seconds": duration, "memory_bytes": size}
+    lines = []
+    for row in [*rows, last]:
+        cells = [
+            f"{said(row['planned'][name])} / {said(row['used'][name])} = {ratio(row, name):.2f}"
+            for name, said in show.items()
+        ]
+        lines.append([row["artifact"], *cells])
+    return table(["artifact", "disk", "time", "memory"], lines)
+
+
+def ratio(row: Row, name: str) -> float:
+    """Planned over used."""
+    return row["planned"][name] / max(row["used"][name], 1e-9)
+
+
+def record(config: Path, used: Resources, rounds: list[list[Row]]) -> dict[str, Any]:
+    """All of it, with what it was measured on."""
+    return {
+        "command": f"python benchmarks/bench_plan.py {config}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": manifest.cpu_name(),
+        "num_cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "resources": asdict(used),
+        "commit": manifest.provenance(used)["commit"],
+        "rounds": rounds,
+    }
+
+
+if __name__ == "__main__":
+    main()

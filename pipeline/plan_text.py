@@ -1,0 +1,80 @@
+"""A plan as people read it, and whether there is room for it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lima_core.cost import Cost, size
+from lima_core.errors import DataError
+from pipeline import places
+from pipeline.disk import free_bytes
+from pipeline.estimate import total
+from pipeline.manifest import folder_bytes
+from pipeline.planning import Step
+from pipeline.text import bytes_or_unknown, duration, table
+
+MARGIN = 0.02
+"""Of what is still to be written, for manifests, locks and blocks that are not full."""
+
+
+def plan_text(
+    steps: Sequence[Step], costs: Sequence[Cost | None], work: Path, arms: Mapping[str, str] | None = None
+) -> str:
+    """A table of what will happen, and a line of what it takes altogether.
+
+    ``arms``, by fingerprint, stand in place of the reasons: what an arm changes is known.
+    """
+    rows = [
+        [
+            step.node.path(work).name,
+            step.state,
+            *_cells(step, cost),
+            step.reason if arms is None else arms.get(step.node.fingerprint, "all"),
+        ]
+        for step, cost in zip(steps, costs, strict=True)
+    ]
+    why = "reason" if arms is None else "arm"
+    header = ["artifact", "state", "disk", "memory", "time", "known from", why]
+    return table(header, rows) + "\n" + total_text(steps, costs, work)
+
+
+def total_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path) -> str:
+    """One line: what a run of the plan will take."""
+    waiting = [cost for step, cost in zip(steps, costs, strict=True) if step.state != "cached"]
+    whole, unknown = total(waiting), sum(cost is None for cost in waiting)
+    free = free_bytes(work)
+    room = "free space not known" if free is None else f"{size(free)} free"
+    passing = f" and {size(whole.passing_bytes)} while training" if whole.passing_bytes else ""
+    takes = f"{size(whole.disk_bytes or 0)} disk{passing} ({room}), {size(whole.memory_bytes or 0)} memory"
+    rest = f"; {unknown} of them not counted, their cost is not known yet" if unknown else ""
+    return f"{len(waiting)} of {len(steps)} to build: {takes}, {duration(whole.seconds)}{rest}"
+
+
+def require_room(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path) -> None:
+    """Refuses a plan for which the disk is too small; an object storage says nothing about its free space.
+
+    Raises:
+        DataError: what is needed, what is free, what takes it, what to do.
+    """
+    free = free_bytes(work)
+    missing = {step.node.name: _unwritten(step, cost, work) for step, cost in zip(steps, costs, strict=True) if cost}
+    needed = round(sum(missing.values()) * (1 + MARGIN)) + total(costs).passing_bytes
+    if free is None or needed <= free:
+        return
+    largest = sorted(missing, key=lambda name: missing[name], reverse=True)[:3]
+    takes = ", ".join(f"{name} {size(missing[name])}" for name in largest)
+    remedy = "make room (lima clean), give another disk with --work, store less (extract_features.codec), or --force"
+    raise DataError(f"{size(needed)} are needed and {size(free)} free; most for {takes}", where=work, remedy=remedy)
+
+
+def _unwritten(step: Step, cost: Cost, work: Path) -> int:
+    """Bytes that a step has still to write."""
+    done = folder_bytes(places.build_path(step.node, work)) if step.state == "resume" else 0
+    return max(0, (cost.disk_bytes or 0) - done)
+
+
+def _cells(step: Step, cost: Cost | None) -> list[str]:
+    if step.state == "cached":
+        return ["", "", "", ""]
+    if cost is None:
+        return ["after index", "", "", ""]
+    return [bytes_or_unknown(cost.disk_bytes), bytes_or_unknown(cost.memory_bytes), duration(cost.seconds), cost.source]

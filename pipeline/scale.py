@@ -1,0 +1,63 @@
+"""How much data there is: counted in an index, or said by the stage that will make it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from lima_core.cost import Scale, SceneScale
+from pipeline.node import Node, Source, input_paths
+from pipeline.planning import is_finished
+
+SCANS = 8
+"""Evenly spaced scans whose points are counted."""
+
+
+def find_scale(nodes: Iterable[Node], work: Path, num_points: int | None = None) -> Scale | None:
+    """How much data the nodes read: from the built index, else as the stage that makes the data says, else None.
+
+    Args:
+        nodes: of an experiment.
+        work: folder of all artifacts.
+        num_points: of a scan, where a sample of data that are not made yet told.
+    """
+    nodes = list(nodes)
+    for node in nodes:
+        if node.kind == "index" and is_readable(node, work):
+            return scale_of_index(node.path(work), input_paths(node, work)["raw"])
+    for node in nodes:
+        if hasattr(node.stage, "scale"):
+            said = node.stage.scale(node.config)
+            return replace(said, num_points=num_points) if num_points else said
+    return None
+
+
+@cache
+def scale_of_index(path: Path, raw: Path) -> Scale:
+    """Counts of an index; images and points of a few evenly spaced frames."""
+    import numpy as np
+
+    from lima_core.datasets import dataset_config, open_dataset
+    from lima_core.stores.frame_index import FrameIndex
+
+    index = FrameIndex.open(path)
+    dataset, counts = open_dataset(dataset_config(index.dataset), raw), index.counts()
+    scenes = list(counts)
+    chosen = [scenes[(2 * i + 1) * len(scenes) // (2 * SCANS)] for i in range(SCANS)]
+    frames = [index.frames(scene) for scene in dict.fromkeys(chosen)]
+    # Of few scenes several frames each: their scans differ from place to place.
+    several = max(1, SCANS // len(frames))
+    scans = [of[(2 * i + 1) * len(of) // (2 * several)] for of in frames for i in range(several)]
+    camera = next((camera for camera in scans[0].cameras if camera), None)
+    return Scale(
+        scenes=tuple(SceneScale(**counts[scene]) for scene in scenes),
+        num_cameras=len(index.facts.cameras),
+        num_points=round(float(np.mean([len(dataset.load_points(frame)) for frame in scans]))),
+        image_size_px=(camera.height_px, camera.width_px) if camera else (0, 0),
+    )
+
+
+def is_readable(index: Node, work: Path) -> bool:
+    """Whether an index and what it lists are there."""
+    raw = index.inputs["raw"]
+    return is_finished(index, work) and (isinstance(raw, Source) or is_finished(raw, work))
