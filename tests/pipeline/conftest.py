@@ -21,6 +21,7 @@ def load_toy(name: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def toys() -> SimpleNamespace:
     make, add = load_toy("make_numbers"), load_toy("add_numbers")
+    make_parts, add_parts = load_toy("make_parts"), load_toy("add_parts")
 
     def numbers(name: str = "numbers", raw: object = None, **config: object) -> Node:
         return Node(name, make, make.Config(**config), {"raw": raw} if raw else {})
@@ -28,4 +29,10 @@ def toys() -> SimpleNamespace:
     def total(read: Node, **config: object) -> Node:
         return Node("total", add, add.Config(**config), {"numbers": read})
 
-    return SimpleNamespace(make=make, add=add, numbers=numbers, total=total)
+    def parts(read: Node | None = None, **config: object) -> Node:
+        return Node("parts", make_parts, make_parts.Config(**config), {"numbers": read} if read else {})
+
+    def whole(read: Node, **config: object) -> Node:
+        return Node("whole", add_parts, add_parts.Config(**config), {"parts": read})
+
+    return SimpleNamespace(make=make, add=add, numbers=numbers, total=total, parts=parts, whole=whole)
