@@ -38,7 +38,7 @@ FOLDER = "calibration"
 SCHEMA = 1
 ANY_SIZE = Sample(scenes=8, frames=10, steps=1, batch_size=1 << 30)
 """Of a config from which everything that is mere size has been taken."""
-READ = ("index", "extract_features", "build_memory")
+READ = ("index", "extract_features", "build_memory", "materialize")
 """Inputs on whose config the cost of what reads them depends."""
 SMALL = Sample(scenes=2, frames=2, steps=1, batch_size=4)
 LARGE = Sample(scenes=3, frames=12, steps=5, batch_size=4)

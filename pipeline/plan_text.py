@@ -6,7 +6,7 @@ from pathlib import Path
 from lima_core.cost import Cost, size
 from lima_core.errors import DataError
 from pipeline import places
-from pipeline.disk import free_bytes
+from pipeline.disk import free_bytes, free_text
 from pipeline.estimate import total
 from pipeline.manifest import folder_bytes
 from pipeline.planning import Step
@@ -41,10 +41,8 @@ def total_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path) 
     """One line: what a run of the plan will take."""
     waiting = [cost for step, cost in zip(steps, costs, strict=True) if step.state != "cached"]
     whole, unknown = total(waiting), sum(cost is None for cost in waiting)
-    free = free_bytes(work)
-    room = "free space not known" if free is None else f"{size(free)} free"
     passing = f" and {size(whole.passing_bytes)} while training" if whole.passing_bytes else ""
-    takes = f"{size(whole.disk_bytes or 0)} disk{passing} ({room}), {size(whole.memory_bytes or 0)} memory"
+    takes = f"{size(whole.disk_bytes or 0)} disk{passing} ({free_text(work)}), {size(whole.memory_bytes or 0)} memory"
     rest = f"; {unknown} of them not counted, their cost is not known yet" if unknown else ""
     return f"{len(waiting)} of {len(steps)} to build: {takes}, {duration(whole.seconds)}{rest}"
 

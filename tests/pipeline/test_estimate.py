@@ -6,6 +6,7 @@ import pytest
 from lima_core.cost import Cost, Scale, SceneScale
 from lima_core.errors import DataError
 from lima_core.types import Resources
+from pipeline import disk
 from pipeline import plan_text as texts
 from pipeline.estimate import EARLIER, OTHER, RULE, estimates, total
 from pipeline.plan_text import plan_text, require_room, total_text
@@ -115,5 +116,6 @@ def test_an_object_storage_is_never_full_and_that_is_said(
 ) -> None:
     steps, work = one_step
     monkeypatch.setattr(texts, "free_bytes", lambda path: None)
+    monkeypatch.setattr(disk, "free_bytes", lambda path: None)
     require_room(steps, [Cost(10**18, 1, 1.0)], work)
     assert "1e+06 TB disk (free space not known)" in total_text(steps, [Cost(10**18, 1, 1.0)], work)
