@@ -91,6 +91,8 @@ def finish(node: Node, work: Location) -> None:
         return  # it is there already
     local = node.path(here(work))
     if place.exists():
+        if is_remote(work):
+            remove(local)  # an older copy
         publish(place, local)
     if is_remote(work):
         remove(node.path(work))
