@@ -66,6 +66,15 @@ def listed(artifact: Location) -> Contents:
     return Contents(dict(sorted(files.items())), parts)
 
 
+def is_complete(artifact: Location) -> bool:
+    """Whether every file is there in its size, and no other: what a repair has taken things from is not."""
+    try:
+        listed, _ = read(artifact)
+    except StoreError:
+        return False
+    return {name: found.num_bytes for name, found in listed.files.items()} == own_files(artifact)
+
+
 def own_files(artifact: Location) -> dict[str, int]:
     """Sizes of all files that a list of the artifact's files has to name."""
     return {name: size for name, size in files_below(artifact).items() if name not in (FILE, MANIFEST)}
@@ -128,7 +137,7 @@ def read(artifact: Location) -> tuple[Contents, dict[str, Any]]:
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError("missing", where=where, remedy=remedy) from None
     if not is_stamped(data):
-        raise StoreError("damaged: its checksum differs", where=where, remedy=remedy)
+        raise StoreError("damaged: checksum differs", where=where, remedy=remedy)
     record = json.loads(data)
     if record["schema"] != SCHEMA:
         what = f"schema {record['schema']}, this version reads {SCHEMA}"

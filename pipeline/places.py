@@ -146,7 +146,7 @@ def _is_read_there(node: Node) -> bool:
 
 def _has_recipe(place: Path, node: Node) -> bool:
     try:
-        return manifest.read(place).fingerprint == node.fingerprint
+        return manifest.read(place).fingerprint == node.fingerprint and contents.is_complete(place)
     except StoreError:
         return False
 
