@@ -16,6 +16,7 @@ from lima_core.errors import ConfigError, StoreError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from lima_core.cost import Cost
+    from lima_core.storage import Location
     from lima_core.types import Resources
     from pipeline.ablation import Study
     from pipeline.node import Node
@@ -37,7 +38,15 @@ app = typer.Typer(
 
 ConfigArgument = Annotated[Path | None, typer.Argument(help="An experiment, a YAML file.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="An experiment, a YAML file.")]
-Work = Annotated[Path, typer.Option(help="Folder of all artifacts.")]
+
+
+def _location(text: "str | Location") -> "Location":
+    from lima_core.storage import location
+
+    return location(text)
+
+
+Work = Annotated[Any, typer.Option(parser=_location, metavar="PATH|URL", help="Folder of all artifacts, or s3://...")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Sets a config field; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")]
 Engine = Annotated[str, typer.Option(help="Sparse engine: auto, native, spconv, torchsparse.")]
@@ -335,9 +344,10 @@ def export_command(
 ) -> None:
     """Write weights with all that is known about them to a folder, or in another project's names and layout."""
     _prepare_process()
+    from pipeline.places import fetched
     from pipeline.weights import export_weights, is_model
 
-    source = Path(artifact) if is_model(Path(artifact)) else _find_artifact(artifact, work)
+    source = Path(artifact) if is_model(Path(artifact)) else fetched(_find_artifact(artifact, work), _say)
     print("\n".join(export_weights(source, out, form, intensity_divisor, work)))
 
 
@@ -369,7 +379,7 @@ def verify_command(
     workers: Workers = None,
     wait: Wait = False,
 ) -> None:
-    """Check every file of the artifacts against its checksum; exit code 2 where something is wrong: docs/integrity.md."""
+    """Check every file of the artifacts against its checksum; code 2 where something is wrong: docs/integrity.md."""
     from pipeline.disk import told_in_one_line
     from pipeline.verify import verify
 
@@ -380,7 +390,7 @@ def verify_command(
         found = verify(nodes, work, everything or config is None, quick, _say)
         _say(found.summary())
         if not mend and found.problems:
-            raise StoreError("is not what was built", where=work, remedy="lima verify CONFIG --repair rebuilds it")
+            raise typer.Exit(2)
         if mend and found.to_repair:
             _prepare_process()
             _repair(found, nodes, work, (device, engine, workers), wait)
@@ -414,7 +424,7 @@ def clean_command(
 
 
 def _repair(
-    found: "Verified", nodes: "Sequence[Node]", work: Path, wanted: tuple[str, str, int | None], wait: bool
+    found: "Verified", nodes: "Sequence[Node]", work: "Location", wanted: tuple[str, str, int | None], wait: bool
 ) -> None:
     """Rebuilds what ``found`` says is damaged, and checks it again."""
     from pipeline.checks import check
@@ -484,7 +494,7 @@ def _targets(nodes: "Sequence[Node]", stage: str) -> "list[Node]":
 
 def _build(
     targets: "Sequence[Node]",
-    work: Path,
+    work: "Location",
     device: str,
     engine: str,
     workers: int | None,
@@ -517,7 +527,7 @@ def _build(
         raise typer.Exit
 
 
-def _print_missing(targets: "Sequence[Node]", work: Path) -> None:
+def _print_missing(targets: "Sequence[Node]", work: "Location") -> None:
     from pipeline.disk import told_in_one_line
     from pipeline.planning import plan
 
@@ -527,7 +537,7 @@ def _print_missing(targets: "Sequence[Node]", work: Path) -> None:
         print(f"upstream to build first: {', '.join(node.name for node in missing)}", flush=True)
 
 
-def _as_workers_see(work: Path, targets: "Sequence[Node]", resources: "Resources") -> Path:
+def _as_workers_see(work: "Location", targets: "Sequence[Node]", resources: "Resources") -> Path:
     """The work folder by a path that holds elsewhere, after the workers of a scheduler have shown that they see it."""
     if resources.scheduler is None:
         return work
@@ -539,7 +549,7 @@ def _as_workers_see(work: Path, targets: "Sequence[Node]", resources: "Resources
     return work.absolute()
 
 
-def _tell_cost(targets: "Sequence[Node]", work: Path, resources: "Resources", force: bool) -> None:
+def _tell_cost(targets: "Sequence[Node]", work: "Location", resources: "Resources", force: bool) -> None:
     """Says what a run will take before it starts, and refuses one that the disk cannot hold."""
     from pipeline.disk import told_in_one_line
     from pipeline.estimate import estimates
@@ -560,7 +570,7 @@ def _ablate(
     study: "Study",
     steps: "Sequence[Step]",
     costs: "Sequence[Cost | None]",
-    work: Path,
+    work: "Location",
     whole: "Resources",
     jobs: int | None,
     wait: bool,
@@ -599,7 +609,7 @@ def _say_aside(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _print_scores(nodes: "Sequence[Node]", work: Path) -> None:
+def _print_scores(nodes: "Sequence[Node]", work: "Location") -> None:
     """The results as a table, means over seeds, and what they say in one sentence."""
     scored = [node for node in nodes if node.kind == "evaluate"]
     if not scored:
@@ -616,19 +626,21 @@ def _print_scores(nodes: "Sequence[Node]", work: Path) -> None:
     print("\n".join(lines).replace(HARD_SPACE, " "))
 
 
-def _print_report(nodes: "Sequence[Node]", work: Path) -> None:
+def _print_report(nodes: "Sequence[Node]", work: "Location") -> None:
+    from pipeline.places import readable
+
     for node in nodes:
         if node.kind == "report":
-            print(f"report: {node.path(work) / 'report.html'}")
+            print(f"report: {readable(node, work, _say) / 'report.html'}")
 
 
-def _find_artifact(text: str, work: Path) -> Path:
+def _find_artifact(text: str, work: "Location") -> "Location":
     """The artifact that ``text`` means; of several the newest."""
     from pipeline.planning import artifacts
 
     if (Path(text) / "manifest.json").is_file() or "/" in text:
-        return Path(text)
-    found: list[tuple[Path, Any]] = list(artifacts(work))
+        return _location(text)
+    found: list[tuple[Location, Any]] = artifacts(work)
     matching = [item for item in found if item[1].name == text] or [i for i in found if i[0].name.startswith(text)]
     if not matching:
         names = {record.name for _, record in found}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from lima_core.storage import Location
 from pipeline import disk
 from pipeline.doctor_engines import engine_lines
 from pipeline.manifest import cpu_name, package_version
@@ -22,7 +23,7 @@ OPTIONAL = {
 }
 
 
-def report(work: Path, environ: Mapping[str, str]) -> tuple[list[str], bool]:
+def report(work: Location, environ: Mapping[str, str]) -> tuple[list[str], bool]:
     """Lines to print, and whether everything that is needed is there."""
     pins = tested_versions()
     wrong = [(name, pin) for name, pin in pins.items() if package_version(name) is None]
@@ -76,7 +77,7 @@ def _optional() -> list[str]:
     ]
 
 
-def _machine(work: Path) -> list[str]:
+def _machine(work: Location) -> list[str]:
     found, torch = gpus(), package_version("torch") or ""
     usable = bool(found) and not torch.endswith("+cpu")
     note = "" if usable or not found else "this torch is built without CUDA: install a CUDA build of the same version"
@@ -87,7 +88,7 @@ def _machine(work: Path) -> list[str]:
         _line("gpu", "; ".join(found) or "none", note),
         _line("device auto", "cuda" if usable else "cpu"),
         *[_line(*parts) for parts in engine_lines(usable, package_version)],
-        _line("disk", f"{disk.size(disk.free_bytes(work))} free for {work}"),
+        _line("disk", f"{disk.free_text(work)} for {work}"),
     ]
 
 

@@ -13,6 +13,7 @@ from lima_core.models.foreign.dialect import Dialect
 from lima_core.models.foreign.exporting import find_dialect
 from lima_core.models.foreign.importing import import_file
 from lima_core.models.pretrained import file_sha256
+from lima_core.storage import Location
 from lima_core.training.checkpoint import META, read_meta
 from lima_core.types import Config
 from pipeline import manifest
@@ -56,7 +57,7 @@ def import_weights(file: Path, out: Path, assignments: Sequence[str]) -> list[st
     return [*imported.report(), f"voxels: {sizes} ({assumed})", f"written: {out}"]
 
 
-def export_weights(source: Path, out: Path, form: str | None, intensity_divisor: float, work: Path) -> list[str]:
+def export_weights(source: Path, out: Path, form: str | None, intensity_divisor: float, work: Location) -> list[str]:
     """Writes the model in ``source`` to the folder ``out``; lines that say what was written.
 
     Raises:
@@ -98,7 +99,7 @@ def is_model(path: Path) -> bool:
     return any((path / part / "model.json").is_file() for part in PARTS)
 
 
-def provenance(source: Path, work: Path) -> dict[str, Any]:
+def provenance(source: Path, work: Location) -> dict[str, Any]:
     """Recipe, commit, versions and scores of an artifact; not its command, which names folders of this machine.
 
     A folder that is no artifact has said all it knows in its JSON.
@@ -112,7 +113,7 @@ def provenance(source: Path, work: Path) -> dict[str, Any]:
     return {"provenance": kept, "scores": scores(record, work)}
 
 
-def scores(record: Manifest, work: Path) -> list[dict[str, Any]]:
+def scores(record: Manifest, work: Location) -> list[dict[str, Any]]:
     """What an artifact's model scored, and what models that started from it did, as evaluations in ``work`` say."""
     records = [found for _, found in artifacts(work)]
     own = {record.fingerprint}
