@@ -3,7 +3,8 @@
     python benchmarks/bench_plan.py configs/demo.yaml --rounds 2 --out benchmarks/results/NAME.json
 
 Each round calibrates in a new work folder, plans, and then builds everything in a process of its own, so that both meet
-the same machine. Where other programs share the cores, time ratios scatter with them; disk does not.
+the same machine. Where other programs share the cores, wall times scatter with them; ``--cpu`` compares processor
+time, in one process with one thread, which is what the wall would be on a machine of its own.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +34,8 @@ from pipeline.runner import do
 from pipeline.text import duration, table
 
 Row = dict[str, Any]
+Clock = Callable[[], float]
+CLOCKS: dict[bool, Clock] = {True: time.process_time, False: time.monotonic}
 
 
 def main() -> None:
@@ -40,27 +45,29 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--cpu", action="store_true", help="compare processor time, without workers")
     parser.add_argument("--work", type=Path, help="build here, in this process, and print what was used")
     parser.add_argument("--out", type=Path)
     words = parser.parse_args()
-    set_threads(None)
+    set_threads(1 if words.cpu else None)
     keep_freed_memory()
-    nodes, used = graph.build(load(words.config, graph.Experiment, words.set)), resources("auto", "auto", words.workers)
+    nodes = graph.build(load(words.config, graph.Experiment, words.set))
+    used, clock = resources("auto", "auto", 0 if words.cpu else words.workers), CLOCKS[words.cpu]
     if words.work:
-        print(json.dumps(build(nodes, words.work, used)))
+        print(json.dumps(build(nodes, words.work, used, clock)))
         return
-    rounds = [compare(nodes, used) for _ in range(words.rounds)]
+    rounds = [compare(nodes, used, clock) for _ in range(words.rounds)]
     for rows in rounds:
         print(text(rows), flush=True)
     if words.out:
-        words.out.write_text(json.dumps(record(words.config, used, rounds), indent=1) + "\n")
+        words.out.write_text(json.dumps(record(words.config, used, clock, rounds), indent=1) + "\n")
 
 
-def compare(nodes: list[Node], used: Resources) -> list[Row]:
+def compare(nodes: list[Node], used: Resources, clock: Clock) -> list[Row]:
     """One round: a row an artifact, planned and used."""
     with tempfile.TemporaryDirectory(prefix="lima-plan-") as folder:
         work = Path(folder)
-        calibration.calibrate(plan(nodes, work), work, used, lambda line: print(line, file=sys.stderr, flush=True))
+        calibration.calibrate(plan(nodes, work), work, used, _tell, clock)
         steps = plan(nodes, work)
         planned = estimates(steps, work, used)
         command = [sys.executable, *sys.argv, "--work", str(work)]
@@ -74,17 +81,21 @@ def compare(nodes: list[Node], used: Resources) -> list[Row]:
     ]
 
 
-def build(nodes: list[Node], work: Path, used: Resources) -> dict[str, dict[str, float]]:
+def build(nodes: list[Node], work: Path, used: Resources, clock: Clock) -> dict[str, dict[str, float]]:
     """Builds everything; what each artifact took, by its name."""
     found = {}
     for step in plan(nodes, work):
+        started = clock()
         with peak_memory(used.device) as peak:
-            do(step, work, used, wait=False, say=lambda line: print(line, file=sys.stderr, flush=True))
-        path = step.node.path(work)
-        num_bytes, seconds = manifest.folder_bytes(path), manifest.read(path).seconds
+            do(step, work, used, wait=False, say=_tell)
+        seconds, num_bytes = round(clock() - started, 3), manifest.folder_bytes(step.node.path(work))
         taken = {"disk_bytes": num_bytes, "seconds": seconds, "memory_bytes": peak[0]}
         found[step.node.name] = taken
     return found
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def text(rows: list[Row]) -> str:
@@ -109,10 +120,11 @@ def ratio(row: Row, name: str) -> float:
     return row["planned"][name] / max(row["used"][name], 1e-9)
 
 
-def record(config: Path, used: Resources, rounds: list[list[Row]]) -> dict[str, Any]:
+def record(config: Path, used: Resources, clock: Clock, rounds: list[list[Row]]) -> dict[str, Any]:
     """All of it, with what it was measured on."""
     return {
         "command": f"python benchmarks/bench_plan.py {config}",
+        "clock": clock.__name__,
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": manifest.cpu_name(),
         "num_cores": os.cpu_count(),
