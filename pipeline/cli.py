@@ -516,7 +516,9 @@ def _build(
         whole = replace(whole, checkpoint_activations=recompute, scheduler=scheduler)
         if ranks.leads:
             work = _as_workers_see(work, targets, whole)
-            _tell_cost(targets, work, whole, force)
+            if index := _tell_cost(targets, work, whole, force):
+                run(index, work, whole, wait=wait, say=_say)
+                _tell_cost(targets, work, whole, force)
             run(targets, work, whole, wait=wait, say=_say, announce=ranks.announce)
         else:
             follow(targets, work, whole, ranks.announced())
@@ -549,8 +551,12 @@ def _as_workers_see(work: "Location", targets: "Sequence[Node]", resources: "Res
     return work.absolute()
 
 
-def _tell_cost(targets: "Sequence[Node]", work: "Location", resources: "Resources", force: bool) -> None:
-    """Says what a run will take before it starts, and refuses one that the disk cannot hold."""
+def _tell_cost(targets: "Sequence[Node]", work: "Location", resources: "Resources", force: bool) -> "list[Node]":
+    """Says what a run will take before it starts, and refuses one that the disk cannot hold.
+
+    Returns:
+        The index, where it must be built before the rest can be told; else nothing.
+    """
     from pipeline.disk import told_in_one_line
     from pipeline.estimate import estimates
     from pipeline.plan_text import require_room, total_text
@@ -558,12 +564,16 @@ def _tell_cost(targets: "Sequence[Node]", work: "Location", resources: "Resource
 
     with told_in_one_line(work):
         steps = plan(targets, work)
-        if all(step.state == "cached" for step in steps):
-            return
+        waiting = [step.node for step in steps if step.state != "cached"]
+        if not waiting:
+            return []
         costs = estimates(steps, work, resources)
         _say(total_text(steps, costs, work))
     if not force:
         require_room(steps, costs, work)
+    index = [node for node in waiting if node.kind == "index"]
+    told = sum(cost is not None for cost in costs)
+    return index if told < len(waiting) and waiting != index else []
 
 
 def _ablate(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from lima_core.cost import Cost
 from lima_core.types import Config, Resources
 from pipeline import cli, hardware, manifest
 from pipeline.node import Node
@@ -182,3 +183,33 @@ def test_help_and_doctor_import_neither_torch_nor_dask() -> None:
 def test_a_wrong_flag_is_exit_code_2(lima: object) -> None:
     assert lima("run", "--workerz", "3").code == 2
     assert lima("run", "--workers", "-1").code == 2
+
+
+def test_a_run_that_the_disk_cannot_hold_is_refused_and_forced(lima: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.plan_text.free_bytes", lambda path: 1000)
+    monkeypatch.setattr("pipeline.estimate.estimates", lambda steps, *_: [Cost(5000, 1, 1.0) for _ in steps])
+    refused = lima("run")
+    assert refused.code == 2
+    assert refused.out[-1].startswith("2 of 2 to build: 10 kB disk (")
+    assert refused.err == [
+        "lima: work: 10.2 kB are needed and 1 kB free; most for numbers 5 kB, total 5 kB; make room (lima clean), give "
+        "another disk with --work, store less (extract_features.codec), or --force"
+    ]
+    assert not list(Path("work").glob("numbers-*"))
+    assert lima("run", "--force").code == 0
+
+
+def test_the_index_is_built_first_where_nothing_is_known_before(
+    lima: object, toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known(steps: list, *_: object) -> list:
+        told = all(step.state == "cached" for step in steps if step.node.kind == "index")
+        return [Cost(5, 1, 1.0) if told and step.state != "cached" else None for step in steps]
+
+    monkeypatch.setattr(toys.make, "__name__", "stages.index")
+    monkeypatch.setattr("pipeline.estimate.estimates", known)
+    lines = lima("run").out
+    told = [number for number, line in enumerate(lines) if " to build: " in line]
+    (built,) = [number for number, line in enumerate(lines) if "finished" in line and "numbers" in line]
+    assert len(told) == 2 and told[0] < built < told[1]
+    assert "not known yet" in lines[told[0]] and "not known yet" not in lines[told[1]]
