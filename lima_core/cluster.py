@@ -160,7 +160,8 @@ class _Mapping:
         self.name = f"{work_name(work)}-{uuid4().hex[:8]}"
         self.running: dict[Any, tuple[int, Future]] = {}
         self.finished: SimpleQueue[Future] = SimpleQueue()
-        self.seen = time.monotonic()
+        self.workers = self.slots = 0
+        self.looked = self.seen = time.monotonic()
 
     def run(self, parts: Sequence[Any], progress: PartsProgress) -> list[Any]:
         """The results, in the order of the parts; parts under way when one fails are given up."""
@@ -171,9 +172,9 @@ class _Mapping:
         while self.running:
             future = self._next(progress)
             number, _ = self.running.pop(future.key)
+            self._submit(parts, waiting)  # before the result is fetched: nobody waits for that
             results[number] = self._result(future, parts[number], progress.unit)
             progress.advance(self.workers)
-            self._submit(parts, waiting)
         return results
 
     def _submit(self, parts: Sequence[Any], waiting: Iterator[int]) -> None:
@@ -203,12 +204,20 @@ class _Mapping:
         elif self.looked - self.seen > NO_WORKER_S:
             remedy = "start workers and run again: what is finished is kept"
             raise UserError(f"no worker for {NO_WORKER_S:.0f} s", where=self._place(), remedy=remedy)
-        if getattr(self, "workers", 1) and not able:
-            progress.say(f"no worker is left at {self._place()}; waiting for one")
-        elif self.needs and len(able) < len(everyone) and getattr(self, "workers", 0) != len(able):
-            progress.say(f"on {len(able)} of {len(everyone)} workers, those with the resource GPU")
+        if self.scheduler:
+            self._tell_change(len(able), len(everyone), progress)
+        elif len(able) < self.workers:
+            return  # its nanny is about to replace it
         self.workers = len(able)
         self.slots = gpu_slots(able) if self.needs else sum(worker["nthreads"] for worker in able.values())
+
+    def _tell_change(self, num_able: int, num_all: int, progress: PartsProgress) -> None:
+        if num_able == self.workers:
+            return
+        if not num_able:
+            progress.say(f"no worker is left at {self.scheduler}; waiting for one")
+        elif self.needs and num_able < num_all:
+            progress.say(f"on {num_able} of {num_all} workers, those with the resource GPU")
 
     def _result(self, future: "Future", part: Any, unit: str) -> Any:
         """What the work returned; an error of user or disk, and any other, is raised as it is."""

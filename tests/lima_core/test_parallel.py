@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ import psutil
 import pytest
 from threadpoolctl import threadpool_info
 
-from lima_core.errors import DataError
+from lima_core import cluster
+from lima_core.errors import DataError, UserError
 from lima_core.parallel import map_parts
 from lima_core.types import Resources
 
@@ -90,7 +92,7 @@ def test_workers_die_with_a_killed_run(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("finished-*"))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 25) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -103,8 +105,39 @@ def test_a_users_error_comes_through_in_one_line(workers: int) -> None:
         map_parts(partial(broken, 2), [1, 2, 3], Resources(workers=workers), "test")
 
 
+def deadly(folder: Path, deaths: int, part: int) -> int:
+    """Kills its process in part 1, so many times."""
+    died = len(list(folder.iterdir()))
+    if part == 1 and died < deaths:
+        (folder / str(died)).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return part
+
+
+def test_a_killed_worker_is_replaced_and_its_part_done_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert map_parts(partial(deadly, tmp_path, 2), [0, 1, 2, 3], Resources(workers=2), "test") == [0, 1, 2, 3]
+    assert len(list(tmp_path.iterdir())) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 4 and all(line.startswith("test ") and line.endswith("workers=2") for line in lines)
+
+
+def test_a_part_that_kills_every_worker_is_named(tmp_path: Path) -> None:
+    told = r"^scene 1: 4 worker processes died while they worked on it; memory may have run out: give fewer --workers"
+    with pytest.raises(UserError, match=told):
+        map_parts(partial(deadly, tmp_path, 99), [0, 1, 2, 3], Resources(workers=2), "test")
+
+
 def test_progress_is_one_greppable_line_a_part(capsys: pytest.CaptureFixture[str]) -> None:
     map_parts(squared, [1, 2], Resources(), "squares", "numbers")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" elapsed=")[0] for line in lines] == ["squares 1/2 numbers", "squares 2/2 numbers"]
     assert all("eta=" in line for line in lines)
+
+
+def test_workers_of_this_machine_listen_on_loopback_alone() -> None:
+    with cluster.connected(Resources(workers=2), num_parts=3) as client:
+        client.wait_for_workers(2)
+        own = psutil.Process()
+        found = [c for p in (own, *own.children(recursive=True)) for c in p.net_connections("inet")]
+        listening = {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
