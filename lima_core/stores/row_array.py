@@ -18,7 +18,7 @@ import google_crc32c
 import numpy as np
 import zarr
 
-from lima_core.errors import StoreError
+from lima_core.errors import StoreError, UnreachableError
 from lima_core.storage import Location, file_bytes, is_remote, read_bytes, read_range
 
 REMEDY = "run lima verify --repair"
@@ -157,6 +157,8 @@ def _declared(folder: Location) -> tuple[tuple[int, ...], np.dtype, int]:
         chunk = inner["chunk_shape"]
         ours = dtype in DTYPES and _is_plain(inner) and chunk[1:] == list(shape[1:])
         ours = ours and told["chunk_grid"]["configuration"]["chunk_shape"][0] >= shape[0]
+    except UnreachableError:
+        raise
     except FileNotFoundError as error:
         raise StoreError("is missing", where=folder, remedy=REMEDY) from error
     except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -29,6 +29,10 @@ class Contestant:
     name: str
     prepare: Callable[[], Callable[[], object]]
     """Makes ready what is not timed; returns the work."""
+    before: Callable[[], None] = lambda: None
+    """What is to be put back before the work is timed."""
+    repeats: bool = True
+    """Whether short work is repeated within a round."""
     references: tuple[str, ...] = ()
     """Its ratio is taken to the first of these contestants that ran."""
     peak: str = ""
@@ -106,6 +110,7 @@ def measure(case: Case, options: Options, deadline: float = math.inf) -> Measure
     """
     measured = Measured({}, {}, {}, {})
     works = _prepared(case.contestants, measured, options.device)
+    before = {contestant.name: contestant.before for contestant in case.contestants}
     for number in range(options.rounds):
         if number and time.monotonic() > deadline:
             break
@@ -113,6 +118,7 @@ def measure(case: Case, options: Options, deadline: float = math.inf) -> Measure
         for name in in_turn(list(works), number):
             work, repeats = works[name]
             with _failure_noted(name, measured):
+                before[name]()
                 spent = timed_ms(work, options.device, repeats)
                 measured.times_ms.setdefault(name, []).append(spent)
         works = {name: work for name, work in works.items() if name not in measured.failed | measured.slow_s}
@@ -134,12 +140,14 @@ def _prepared(
     for contestant in contestants:
         with _failure_noted(contestant.name, measured):
             work = contestant.prepare()
+            contestant.before()
             measured.outputs[contestant.name], peak, first_s = _first_run(work, device)
             if contestant.memory and peak is not None:
                 measured.peak_bytes[contestant.name] = peak
             if first_s > SLOW_S:
                 measured.slow_s[contestant.name] = first_s
-            works[contestant.name] = work, _repeats(work, device) if first_s < 1 else 1
+            is_repeated = contestant.repeats and first_s < 1
+            works[contestant.name] = work, _repeats(work, device) if is_repeated else 1
     return works
 
 

@@ -19,6 +19,8 @@ COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("of whole", lambda row: _percent(row.get("share_of_whole"))),
     ("peak memory", lambda row: bytes_or_unknown(row["peak_bytes"]) if "peak_bytes" in row else ""),
     ("per 10 k voxels", lambda row: bytes_or_unknown(row.get("peak_per_10k")) if "peak_per_10k" in row else ""),
+    ("kB/frame", lambda row: f"{row['disk_bytes_per_frame'] / 1e3:.0f}" if "disk_bytes_per_frame" in row else ""),
+    ("files/scene", lambda row: f"{row['files_per_scene']:.3g}" if "files_per_scene" in row else ""),
     ("deviation", lambda row: f"{row['deviation']:.1e}" if "deviation" in row else ""),
 )
 """Heading and cell; columns that are empty in all rows are left out."""
