@@ -14,7 +14,7 @@ from typing import Any
 
 import google_crc32c
 
-from lima_core.errors import StoreError
+from lima_core.errors import StoreError, UnreachableError
 from lima_core.storage import Location, is_file, is_remote, read_bytes, read_range
 from lima_core.whole import appears_whole, write_json
 
@@ -77,6 +77,8 @@ def read_attributes(group: Location) -> dict[str, Any]:
     """
     try:
         return json.loads(read_bytes(group / GROUP))["attributes"]
+    except UnreachableError:
+        raise
     except FileNotFoundError as error:
         raise StoreError("is not there", where=group, remedy="build it with lima stage") from error
     except (ValueError, KeyError, TypeError) as error:

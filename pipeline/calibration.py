@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from lima_core.cost import Sample, Scale
-from lima_core.errors import DataError, UserError
+from lima_core.errors import DataError, UnreachableError, UserError
 from lima_core.storage import Location, is_remote, read_bytes
 from lima_core.types import Config, Resources
 from lima_core.whole import remove, write_json
@@ -29,6 +29,7 @@ from pipeline.manifest import cpu_name, folder_bytes, gpu_name
 from pipeline.node import Node, Source, topological
 from pipeline.observation import Observation
 from pipeline.peak import peak_memory
+from pipeline.places import here
 from pipeline.planning import Step
 from pipeline.sample import write_sample
 from pipeline.scale import is_readable, scale_of_index
@@ -85,6 +86,8 @@ def read(work: Location) -> dict[str, Any]:
     """All that was measured so far, by ``kin`` and machine; nothing where the file is absent or of another version."""
     try:
         found = json.loads(read_bytes(work / FILE))
+    except UnreachableError:
+        raise
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return found["records"] if isinstance(found, dict) and found.get("schema") == SCHEMA else {}
@@ -258,7 +261,7 @@ class _Bench:
     def _artifact(self, node: Node, sample: Sample) -> Path:
         """A small artifact of the kind of ``node``."""
         if node.kind == "synth" and self.has_data:
-            return node.path(self.work)
+            return node.path(here(self.work))
         key = kin(node), sample
         if key not in self.made and node.kind == "index" and self.has_data:
             self.made[key] = self.folder / f"index-{len(self.made)}"

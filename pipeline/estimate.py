@@ -18,6 +18,7 @@ from pipeline import calibration
 from pipeline.manifest import Manifest, folder_bytes
 from pipeline.node import Node, Source
 from pipeline.observation import Observation, config_from, predict
+from pipeline.places import here
 from pipeline.planning import Step, artifacts
 from pipeline.scale import find_scale, scale_of_index
 
@@ -119,7 +120,7 @@ class _Past:
         name = record.inputs.get("index") or f"{record.name}-{record.fingerprint[:8]}"
         path, of_index = self.by_name[name]
         raw = index.inputs["raw"] if index else None
-        root = raw.root if isinstance(raw, Source) else self.work / of_index.inputs["raw"]
+        root = raw.root if isinstance(raw, Source) else here(self.work) / of_index.inputs["raw"]
         return scale_of_index(path, root)
 
     def _is_kin(self, record: Manifest, node: Node) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lima_core.checksums import STAMP, write_stamped
-from lima_core.errors import StoreError
+from lima_core.errors import StoreError, UnreachableError
 from lima_core.storage import Location, files_below, is_file, is_remote, read_bytes
 from lima_core.types import Resources
 from pipeline import contents
@@ -99,6 +99,8 @@ def read(path: Location) -> Manifest:
     remedy = f"remove {path} and run again to build it anew"
     try:
         record = json.loads(read_bytes(path / FILE))
+    except UnreachableError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"no {FILE}, so this is not an artifact", where=path, remedy=remedy) from None
     except (ValueError, UnicodeDecodeError) as error:

@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from lima_core.cost import Scale, SceneScale
-from pipeline.node import Node, Source, input_paths
+from pipeline.node import Node, Source, located
+from pipeline.places import at_hand
 from pipeline.planning import is_finished
 
 SCANS = 8
@@ -24,7 +25,7 @@ def find_scale(nodes: Iterable[Node], work: Path, num_points: int | None = None)
     nodes = list(nodes)
     for node in nodes:
         if node.kind == "index" and is_readable(node, work):
-            return scale_of_index(node.path(work), input_paths(node, work)["raw"])
+            return scale_of_index(node.path(work), located(node, lambda raw: at_hand(raw, work))["raw"])
     for node in nodes:
         if hasattr(node.stage, "scale"):
             said = node.stage.scale(node.config)
@@ -58,6 +59,8 @@ def scale_of_index(path: Path, raw: Path) -> Scale:
 
 
 def is_readable(index: Node, work: Path) -> bool:
-    """Whether an index and what it lists are there."""
+    """Whether an index and what it lists are there, on this machine or where they can be read as if they were."""
     raw = index.inputs["raw"]
-    return is_finished(index, work) and (isinstance(raw, Source) or is_finished(raw, work))
+    if not is_finished(index, work):
+        return False
+    return isinstance(raw, Source) or (is_finished(raw, work) and at_hand(raw, work) is not None)

@@ -130,7 +130,7 @@ class RowArray:
 def _fill(buffer: np.ndarray, path: Location, offset: int) -> int:
     """Reads a file from ``offset`` on into ``buffer``, (n,) uint8; how many bytes there were.
 
-    Straight into the array: np.fromfile needs twice as long for a few kilobytes, and up to a fifth longer for megabytes.
+    Straight into the array: np.fromfile takes twice as long for kilobytes and up to a fifth longer for megabytes.
     """
     if is_remote(path):
         data = read_range(path, offset, len(buffer))
