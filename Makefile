@@ -11,7 +11,7 @@ FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in $(CANDIDATES); do if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done)
 
 BIN := .venv/bin
-STAGES := synth index extract-features build-memory distill finetune evaluate report
+STAGES := synth index extract-features build-memory materialize distill finetune evaluate report
 
 .PHONY: help demo ablation test test-slow bench bench-gpu lint format plan doctor venv clean-venv $(STAGES)
 

@@ -1,10 +1,11 @@
 """THE FLOW: what an experiment is, and the nodes it consists of.  Read this first.
 
-    raw ─ index ─┬─ extract-features ─┬─ distill ─┬─ finetune ─ evaluate ─┐
-                 └─ build-memory ─────┘           └─ finetune ─ evaluate ─┴─ report
+    raw ─ index ─┬─ extract-features ─┬─ [materialize] ─ distill ─┬─ finetune ─ evaluate ─┐
+                 └─ build-memory ─────┘                           └─ finetune ─ evaluate ─┴─ report
 
-``raw`` is a folder of recordings, or what stage synth makes when there is none. With a ``checkpoint`` from elsewhere
-nothing is distilled, nor what that needs: downstream runs start from it.
+``raw`` is a folder of recordings, or what stage synth makes when there is none. With a section ``materialize`` the
+bank's targets are pooled once, and distill reads those. With a ``checkpoint`` from elsewhere nothing is distilled, nor
+what that needs: downstream runs start from it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +25,19 @@ from lima_core.training.checkpoint import WEIGHTS, read_meta
 from lima_core.types import Config
 from pipeline.fingerprint import digest
 from pipeline.node import Node, Source
-from stages import build_memory, distill, evaluate, extract_features, finetune, index, report, synth
+from stages import build_memory, distill, evaluate, extract_features, finetune, index, materialize, report, synth
 
-STAGES = ("synth", "index", "extract-features", "build-memory", "distill", "finetune", "evaluate", "report")
+STAGES = (
+    "synth",
+    "index",
+    "extract-features",
+    "build-memory",
+    "materialize",
+    "distill",
+    "finetune",
+    "evaluate",
+    "report",
+)
 
 Init = Literal["random", "pretrained"]
 
@@ -55,6 +66,8 @@ class Experiment(Config):
     index: stages.index.Config
     extract_features: stages.extract_features.Config = stages.extract_features.Config()
     build_memory: stages.build_memory.Config = stages.build_memory.Config()
+    materialize: stages.materialize.Config | None = None
+    """How targets are pooled once, for slow or remote disks; null: while training, from references."""
     distill: stages.distill.Config = stages.distill.Config()
     finetune: stages.finetune.Config = stages.finetune.Config()
     """Of downstream runs that train everything."""
@@ -87,6 +100,25 @@ class Experiment(Config):
             raise ConfigError(f"distill.method.frames {window} is above build_memory.frames {built}", remedy=remedy)
         return self
 
+    @model_validator(mode="after")
+    def _materialises_what_the_method_wants(self) -> "Experiment":
+        if self.materialize is None:
+            return self
+        wanted, built = self.distill.method, self.build_memory.frames
+        pooled = self.materialize.frames or built
+        if pooled > built:
+            remedy = "make the bank's window at least as long"
+            raise ConfigError(f"materialize.frames {pooled} is above build_memory.frames {built}", remedy=remedy)
+        if wanted.frames not in (None, pooled):
+            what = f"distill.method.frames {wanted.frames}, but targets of {pooled} frames are materialised"
+            raise ConfigError(what, remedy=f"set materialize.frames to {wanted.frames}, or materialize to null")
+        if wanted.cross_view != self.materialize.cross_view:
+            what = (
+                f"distill.method.cross_view {wanted.cross_view}, materialize.cross_view {self.materialize.cross_view}"
+            )
+            raise ConfigError(what, remedy="make them equal, or set materialize to null")
+        return self
+
 
 def build(experiment: Experiment) -> list[Node]:
     """All nodes of an experiment, in the order of the flow.
@@ -101,7 +133,8 @@ def build(experiment: Experiment) -> list[Node]:
     frames = Node("index", index, experiment.index, {"raw": raw})
     data = {"raw": raw, "index": frames}
     given, network = (None, experiment.distill) if experiment.checkpoint is None else _given(experiment.checkpoint)
-    taught = data if given else data | _teaching(experiment, data)
+    teaching = {} if given else _teaching(experiment, data)
+    taught = data | ({"materialize": teaching["materialize"]} if "materialize" in teaching else teaching)
     students, evaluations = [], []
     for seed in experiment.seeds:
         config = experiment.distill.model_copy(update={"seed": seed})
@@ -113,15 +146,17 @@ def build(experiment: Experiment) -> list[Node]:
             evaluations.append(Node(f"evaluate-{name}", evaluate, experiment.evaluate, data | {"finetune": trained}))
     trainings = [node.inputs["finetune"] for node in evaluations]
     results = {"distills": _by_name(students), "finetunes": _by_name(trainings), "evaluations": _by_name(evaluations)}
-    page = Node("report", report, experiment.report, taught | results)
-    teaching = [node for field, node in taught.items() if field not in data]
-    return [*([world] if world else []), frames, *teaching, *students, *trainings, *evaluations, page]
+    page = Node("report", report, experiment.report, data | teaching | results)
+    return [*([world] if world else []), frames, *teaching.values(), *students, *trainings, *evaluations, page]
 
 
 def _teaching(experiment: Experiment, data: Mapping[str, Node | Source]) -> dict[str, Node]:
-    """What a student is taught from."""
+    """What a student is taught from, by the field of the stages that read it."""
     memory = Node("build-memory", build_memory, experiment.build_memory, data)
-    return {"extract_features": _features(experiment.extract_features, data), "build_memory": memory}
+    caches = {"extract_features": _features(experiment.extract_features, data), "build_memory": memory}
+    if experiment.materialize is None:
+        return caches
+    return caches | {"materialize": Node("materialize", materialize, experiment.materialize, caches)}
 
 
 def _given(checkpoint: str) -> tuple[Source, Network]:

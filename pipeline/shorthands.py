@@ -39,6 +39,11 @@ def assignments(
     return found
 
 
+def section(name: str, value: object) -> list[str]:
+    """Gives the experiment a section that it may leave out, where it does: ``materialize={}``."""
+    return [] if value is not None else [f"{name}={{}}"]
+
+
 def flags(config: Path | None, overrides: Sequence[str], work: Path) -> str:
     """The flags of a command on the same experiment, to be repeated in a message; starts with a space or is empty."""
     words = ["--config", str(config)] if config else []

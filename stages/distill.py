@@ -1,4 +1,7 @@
-"""distill: features, memory and points -> Checkpoint: a LiDAR backbone that predicts what the images' memory says."""
+"""distill: features, memory and points -> Checkpoint: a LiDAR backbone that predicts what the images' memory says.
+
+Features and references, or a materialised bank in their place.
+"""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +17,9 @@ from lima_core.loading.augment import AugmentConfig
 from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.pretrain import PretrainSource
 from lima_core.loading.segmentation import IN_CHANNELS
+from lima_core.loading.targets import TargetSource
 from lima_core.memory.cross_sequence import split_regions
+from lima_core.memory.targets import BankTargets, materialised_targets
 from lima_core.methods import MethodConfig, build_method
 from lima_core.methods.lima import Lima, LimaConfig
 from lima_core.models import BackboneConfig, build_backbone
@@ -22,6 +27,7 @@ from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.models.recompute import recompute_activations
 from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
+from lima_core.stores.materialised_bank import MaterialisedBank
 from lima_core.stores.memory_bank import MemoryBank
 from lima_core.training.checkpoint import save_weights
 from lima_core.training.cost import (
@@ -35,7 +41,7 @@ from lima_core.training.cost import (
 from lima_core.training.loop import FitConfig, finish, fit
 from lima_core.types import Resources
 
-VERSION = 5
+VERSION = 6
 TRAINS = True
 """Several processes may run this stage together (``Resources.rank``): the runner starts it in all of them."""
 
@@ -61,8 +67,10 @@ class Inputs:
 
     raw: Path
     index: Path
-    extract_features: Path
-    build_memory: Path
+    extract_features: Path | None = None
+    build_memory: Path | None = None
+    materialize: Path | None = None
+    """Targets pooled before; then the two above are not read."""
 
 
 def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
@@ -71,16 +79,17 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     With ``fit.checkpoints`` the folders below ``checkpoints`` are artifacts like this one, of an earlier step.
 
     Raises:
-        ConfigError: no frame in the splits, a longer window than the bank's, or mixing with a single scene.
+        ConfigError: no frame in the splits, a longer window than the bank's or another one than was materialised, or
+            mixing with a single scene.
     """
     index = FrameIndex.open(inputs.index)
-    store = FeatureStore.open(inputs.extract_features)
-    source = pretrain_source(config, inputs, index, store)
+    targets = target_source(config, inputs)
+    source = pretrain_source(config, inputs, index, targets)
     backbone = build_backbone(config.backbone, IN_CHANNELS, resources.engine, config.seed)
-    student = build_method(config.method, backbone, store.facts, config.seed)
+    student = build_method(config.method, backbone, targets.channels, config.seed)
     if resources.checkpoint_activations:
         recompute_activations(backbone)
-    save = partial(save_student, config, student, index, source.window)
+    save = partial(save_student, config, student, index, targets)
     result = fit(student, student.loss, source, config.fit, out, resources, config.seed, "distill", save=save)
     if resources.rank > 0:
         return {}
@@ -88,8 +97,8 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     finish(out)
     return {
         **asdict(result),
-        "teacher": store.facts.teacher,
-        "window": source.window,
+        "teacher": targets.teacher,
+        "window": targets.window,
         "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
     }
 
@@ -112,14 +121,24 @@ def brief(config: Config, sample: Sample) -> Config:
     return config.model_copy(update={"fit": brief_fit(config.fit, sample), "seed": 0})
 
 
-def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, store: FeatureStore) -> PretrainSource:
-    """The frames to learn from, with their memories."""
+def target_source(config: Config, inputs: Inputs) -> TargetSource:
+    """What teaches the points: a materialised bank where there is one, else references and features."""
+    method = config.method
+    if inputs.materialize is not None:
+        return materialised_targets(MaterialisedBank.open(inputs.materialize), method.frames, method.cross_view)
+    assert inputs.build_memory is not None and inputs.extract_features is not None
+    bank = MemoryBank.open(inputs.build_memory)
+    window = method.frames or bank.frames
+    bank.check_window(window)
+    return BankTargets(bank, FeatureStore.open(inputs.extract_features), window, method.cross_view)
+
+
+def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, targets: TargetSource) -> PretrainSource:
+    """The frames to learn from, with their targets."""
     frames = tuple(frame for frame in index.frames() if frame.split in config.splits)
     if not frames:
         raise ConfigError(f"no frame in the splits {list(config.splits)}", where="distill.splits")
-    bank = MemoryBank.open(inputs.build_memory)
-    bank.check_window(config.method.frames or bank.frames)
-    if missing := {frame.scene for frame in frames} - (set(bank.scenes()) & set(store.scenes())):
+    if missing := {frame.scene for frame in frames} - targets.scenes:
         what = f"{len(missing)} scenes have no memory or features, {min(missing)} among them"
         remedy = "give build_memory.splits and extract_features.splits the splits of distill"
         raise ConfigError(what, where="distill.splits", remedy=remedy)
@@ -127,9 +146,7 @@ def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, store: Fe
     return PretrainSource(
         dataset=open_dataset(dataset_config(index.dataset), inputs.raw),
         frames=frames,
-        bank=bank,
-        store=store,
-        window=config.method.frames or bank.frames,
+        targets=targets,
         grid=config.voxels,
         augment=config.augment,
         seed=config.seed,
@@ -139,12 +156,12 @@ def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, store: Fe
     )
 
 
-def save_student(config: Config, student: Lima, index: FrameIndex, window: int, out: Path) -> None:
+def save_student(config: Config, student: Lima, index: FrameIndex, targets: TargetSource, out: Path) -> None:
     """Writes the backbone with all that a downstream stage must know, and the head beside it."""
     facts = {
         "method": config.method.name,
-        "teacher": student.facts.teacher,
-        "window": window,
+        "teacher": targets.teacher,
+        "window": targets.window,
         "cross_view": config.method.cross_view,
         "in_channels": IN_CHANNELS,
         "voxels": config.voxels.model_dump(mode="json"),
@@ -153,5 +170,5 @@ def save_student(config: Config, student: Lima, index: FrameIndex, window: int, 
         "dataset": index.facts.name,
     }
     save_weights(out / "backbone", student.backbone, {"kind": "backbone", **facts})
-    head = {"kind": "head", "head": config.method.head.model_dump(mode="json"), "channels": student.facts.channels}
+    head = {"kind": "head", "head": config.method.head.model_dump(mode="json"), "channels": student.channels}
     save_weights(out / "head", student.head, head)

@@ -4,7 +4,7 @@ Whatever is missing (labels, a bank, scores) is said in a sentence where it woul
 
 Reads
     raw, index: images, points, labels.
-    extract_features, build_memory: the teacher's features and the bank, if there are any.
+    extract_features, build_memory, materialize: the teacher's features and the banks, if there are any.
     distills, finetunes, evaluations: artifacts of those stages by a label that is unique, if there are any.
     manifest.json beside each of them, where the runner wrote one.
 Writes
@@ -24,6 +24,7 @@ from lima_core.methods.student import load_student
 from lima_core.storage import files_below, is_file, read_bytes
 from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
+from lima_core.stores.materialised_bank import MaterialisedBank
 from lima_core.stores.memory_bank import MemoryBank
 from lima_core.stores.scores import concat_scores
 from lima_core.training.checkpoint import read_meta
@@ -42,7 +43,7 @@ from lima_core.viz.taught import frame_pictures
 from lima_core.viz.trainings import Training, curve_drawings, shown_pair
 from lima_core.whole import appears_whole
 
-VERSION = 2
+VERSION = 3
 FILE = "report.html"
 
 
@@ -68,12 +69,14 @@ class Inputs:
     distills: Mapping[str, Path] | None = None
     finetunes: Mapping[str, Path] | None = None
     evaluations: Mapping[str, Path] | None = None
+    materialize: Path | None = None
 
     @property
     def artifacts(self) -> list[tuple[str, Path]]:
         """Label and folder of everything that is there, in the order of the flow; recordings are no artifact."""
         single = {"raw": self.raw if (self.raw / "manifest.json").is_file() else None, "index": self.index}
         single |= {"extract-features": self.extract_features, "build-memory": self.build_memory}
+        single |= {"materialize": self.materialize}
         many = [*(self.distills or {}).items(), *(self.finetunes or {}).items(), *(self.evaluations or {}).items()]
         return [(name, path) for name, path in (*single.items(), *many) if path is not None]
 
@@ -86,6 +89,8 @@ class Opened:
     scores: list
     comparisons: list[scores.Comparison]
     inputs: Inputs
+    materialised: MaterialisedBank | None = None
+    """Targets that were pooled before."""
 
     @property
     def index(self) -> FrameIndex:
@@ -148,7 +153,8 @@ def open_inputs(inputs: Inputs, resources: Resources) -> Opened:
         bank=MemoryBank.open(inputs.build_memory) if inputs.build_memory else None,
         student=load_student(students[0], resources.engine, resources.device) if students else None,
     )
-    return Opened(sources, found, scores.compare(found), inputs)
+    materialised = MaterialisedBank.open(inputs.materialize) if inputs.materialize else None
+    return Opened(sources, found, scores.compare(found), inputs, materialised)
 
 
 def frame_to_show(config: Config, opened: Opened) -> ShownFrame | None:
@@ -179,7 +185,8 @@ def header(title: str, opened: Opened) -> str:
     )
     counts = ", ".join(f"{number} {split}" for split, number in splits.items() if number)
     metas = [read_meta(path / "backbone") for path in (inputs.distills or {}).values()]
-    teachers = {meta["teacher"] for meta in metas} | ({opened.store.facts.teacher} if opened.store else set())
+    stores = [store for store in (opened.store, opened.materialised) if store]
+    teachers = {meta["teacher"] for meta in metas} | {store.facts.teacher for store in stores}
     known = {
         "data": f"{data} ({counts})",
         "teacher": "; ".join(sorted(teachers)) or "not known: neither features nor a distilled student were given",
@@ -225,7 +232,8 @@ def bank_quality(opened: Opened) -> str:
     """What the memory bank is worth, by window and by group of points, and what it costs."""
     title = "The memory bank"
     if opened.bank is None:
-        return html.section(title, html.note("There is no memory bank: none was given."))
+        missing = html.note("There is no memory bank: none was given.")
+        return html.section(title, missing, provenance.facts(materialised_costs(opened)))
     bank = opened.bank
     attributes = bank.attributes()
     quality = Quality.total([Quality.from_json(part["quality"]) for part in attributes], bank.frames)
@@ -247,7 +255,18 @@ def bank_costs(opened: Opened, quality: Quality, num_frames: int) -> dict[str, s
         costs["features"] = f"{provenance.size(features)} per frame ({len(facts.cameras)} cameras, {grid})"
         kept = quality.targets.sum() / num_frames * facts.channels * 2
         costs["instead of"] = f"{provenance.size(kept)} per frame, were each target kept as a float16 feature"
-    return costs
+    return costs | materialised_costs(opened)
+
+
+def materialised_costs(opened: Opened) -> dict[str, str]:
+    """Bytes per frame and fidelity of the targets that were pooled before; nothing where there are none."""
+    bank = opened.materialised
+    if bank is None:
+        return {}
+    num_frames, fidelity = sum(scene.num_frames for scene in bank.summaries()), bank.fidelity()
+    kept = provenance.size(_folder_bytes(bank.path) / max(num_frames, 1))
+    how = f"{bank.facts.codec}, window {bank.facts.frames}, cosine {fidelity.mean_cosine:.4f}"
+    return {"materialised": f"{kept} per frame ({how}); these targets are what the student was taught"}
 
 
 def _folder_bytes(path: Path) -> int:

@@ -1,11 +1,12 @@
-"""Scans with their memories for pre-training: points and bank travel together, features stay encoded until the device.
+"""Scans with what teaches them: points and targets travel together, features stay encoded until the device.
 
 Everything random in a sample comes from (seed, purpose, epoch, index), so threads may load ahead and a restart repeats
-it. Augmenting the points costs nothing: the bank is keyed by point index.
+it. Augmenting the points costs nothing: targets are keyed by point index. Where targets come from is the business of a
+``TargetSource`` (``lima_core.memory.targets`` has two).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,22 +18,14 @@ from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid
 from lima_core.loading.augment import AugmentConfig
 from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.scans import Scan, Scans, draw_scan, join_scans
+from lima_core.loading.targets import BatchTargets, FrameTargets, TargetSource
 from lima_core.seeds import numpy_rng
-from lima_core.stores.feature_store import FeatureStore, Patches
-from lima_core.stores.memory_bank import FrameBank, MemoryBank
+from lima_core.training.plan import run_lengths
+from lima_core.training.tensors import moved
 from lima_core.types import Frame
 
 SplitRegions = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """From the positions of two scans, (N, 3) and (M, 3), to the points that the mixed scan keeps of each, bool."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The bank of one frame and the patches its references point into."""
-
-    bank: FrameBank
-    patches: Patches
-    """Of the window's frames, the bank's own frame last."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +34,8 @@ class PretrainSample:
 
     scan: Scan
     point_target: np.ndarray
-    """(N,) int64 target of each point over all of the sample's memories, -1 where nothing teaches it."""
-    memories: tuple[Memory, ...]
+    """(N,) int64 target of each point over all of the sample's targets, -1 where nothing teaches it."""
+    targets: tuple[FrameTargets, ...]
 
 
 @dataclass(frozen=True)
@@ -53,9 +46,9 @@ class PretrainBatch:
     taught_point: Tensor
     """(M,) int64 row of each taught point in ``scans``."""
     taught_target: Tensor
-    """(M,) int64 target of each taught point, over all memories of the batch."""
-    memories: tuple[Memory, ...]
-    """Stay on the CPU; the method pools them on the device."""
+    """(M,) int64 target of each taught point, over all targets of the batch."""
+    targets: BatchTargets
+    """Still encoded."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,8 +57,7 @@ class PretrainBatch:
 
     def to(self, device: torch.device | str) -> "PretrainBatch":
         """The same batch with its tensors on ``device``."""
-        taught = {name: getattr(self, name).to(device, non_blocking=True) for name in ("taught_point", "taught_target")}
-        return replace(self, scans=self.scans.to(device), **taught)
+        return moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -74,10 +66,7 @@ class PretrainSource:
 
     dataset: Dataset
     frames: tuple[Frame, ...]
-    bank: MemoryBank
-    store: FeatureStore
-    window: int
-    """Key frames, no more than the bank was built with."""
+    targets: TargetSource
     grid: CartesianGrid | CylindricalGrid
     augment: AugmentConfig | None
     seed: int
@@ -97,9 +86,13 @@ class PretrainSource:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def runs(self) -> list[int]:
+        """Samples of each scene, in order."""
+        return run_lengths(frame.scene for frame in self.frames)
+
     def load(self, epoch: int, indices: Sequence[int]) -> PretrainBatch:
         """A batch of these frames, on the CPU."""
-        return collate_pretrain([self.sample(epoch, index) for index in indices], self.grid)
+        return collate_pretrain([self.sample(epoch, index) for index in indices], self.grid, self.targets)
 
     def sample(self, epoch: int, index: int) -> PretrainSample:
         """One frame as it is seen in this epoch: perhaps mixed, then within its limits, then augmented."""
@@ -108,25 +101,23 @@ class PretrainSource:
         if rng.random() < self.mix_probability:
             sample = self._mixed(sample, self.read(self._partner(index, rng)), rng)
         scan, kept = draw_scan(sample.scan, self.augment, self.limits, self.seed, epoch, index)
-        return PretrainSample(scan, sample.point_target[kept], sample.memories)
+        return only_taught(PretrainSample(scan, sample.point_target[kept], sample.targets))
 
     def read(self, frame: Frame) -> PretrainSample:
-        """One frame with its own memory.
+        """One frame with its own targets.
 
         Raises:
             StoreError: the bank was built from another number of points than the scan has.
         """
         points = self.dataset.load_points(frame)
-        bank = self.bank.frame(frame.scene, frame.index, self.window)
-        if len(points) != len(bank.point_target):
+        point_target, targets = self.targets.read(frame.scene, frame.index)
+        if len(points) != len(point_target):
             raise StoreError(
-                f"the scan has {len(points)} points, the bank {len(bank.point_target)}",
-                where=f"frame {frame.token} in {self.bank.path}",
+                f"the scan has {len(points)} points, the bank {len(point_target)}",
+                where=f"frame {frame.token} in {self.targets.path}",
                 remedy="the data changed under the bank: run lima stage build-memory again",
             )
-        oldest = max(0, frame.index - self.window + 1)
-        memory = Memory(bank, self.store.read(frame.scene, oldest, frame.index + 1))
-        return PretrainSample(Scan(frame.token, points), bank.point_target.astype(np.int64), (memory,))
+        return PretrainSample(Scan(frame.token, points), point_target.astype(np.int64), (targets,))
 
     def _partner(self, index: int, rng: np.random.Generator) -> Frame:
         """Another frame, never of the same sequence."""
@@ -138,17 +129,33 @@ class PretrainSource:
         assert self.split_regions is not None
         a, b = first.scan, second.scan
         keep_a, keep_b = self.split_regions(a.points[:, :3], b.points[:, :3], rng)
-        shifted = shift_targets(second.point_target, num_targets(first.memories))
+        shifted = shift_targets(second.point_target, num_targets(first.targets))
         return PretrainSample(
             scan=Scan(f"{a.name}+{b.name}", np.concatenate([a.points[keep_a], b.points[keep_b]])),
             point_target=np.concatenate([first.point_target[keep_a], shifted[keep_b]]),
-            memories=first.memories + second.memories,
+            targets=first.targets + second.targets,
         )
 
 
-def num_targets(memories: Sequence[Memory]) -> int:
-    """Targets of several memories together."""
-    return sum(len(memory.bank.num_references) for memory in memories)
+def num_targets(parts: Sequence[FrameTargets]) -> int:
+    """Of several frames together."""
+    return sum(part.num_targets for part in parts)
+
+
+def only_taught(sample: PretrainSample) -> PretrainSample:
+    """The sample without targets of points that mixing or bounds left out: half of what two scans bring to a mixed one.
+
+    The others stay in their order, so nothing that is learned changes.
+    """
+    wanted = np.zeros(num_targets(sample.targets) + 1, bool)
+    wanted[sample.point_target] = True
+    wanted = wanted[:-1]  # the last was where -1 points
+    if wanted.all():
+        return sample
+    number = np.append(np.cumsum(wanted) - 1, -1)
+    masks = np.split(wanted, np.cumsum([part.num_targets for part in sample.targets])[:-1])
+    parts = tuple(part.only(mask) for part, mask in zip(sample.targets, masks, strict=True))
+    return PretrainSample(sample.scan, number[sample.point_target], parts)
 
 
 def shift_targets(point_target: np.ndarray, by: int) -> np.ndarray:
@@ -156,8 +163,10 @@ def shift_targets(point_target: np.ndarray, by: int) -> np.ndarray:
     return np.where(point_target >= 0, point_target + by, -1)
 
 
-def collate_pretrain(samples: Sequence[PretrainSample], grid: CartesianGrid | CylindricalGrid) -> PretrainBatch:
-    """One batch of ``samples``; memories lie behind each other in their order."""
+def collate_pretrain(
+    samples: Sequence[PretrainSample], grid: CartesianGrid | CylindricalGrid, source: TargetSource
+) -> PretrainBatch:
+    """One batch of ``samples``; targets lie behind each other in their order."""
     taught_point, taught_target = [], []
     first_point = first_target = 0
     for sample in samples:
@@ -165,10 +174,10 @@ def collate_pretrain(samples: Sequence[PretrainSample], grid: CartesianGrid | Cy
         taught_point.append(taught + first_point)
         taught_target.append(sample.point_target[taught] + first_target)
         first_point += len(sample.point_target)
-        first_target += num_targets(sample.memories)
+        first_target += num_targets(sample.targets)
     return PretrainBatch(
         scans=join_scans([sample.scan for sample in samples], grid),
         taught_point=torch.from_numpy(np.concatenate(taught_point)),
         taught_target=torch.from_numpy(np.concatenate(taught_target)),
-        memories=tuple(memory for sample in samples for memory in sample.memories),
+        targets=source.join([part for sample in samples for part in sample.targets]),
     )

@@ -17,6 +17,7 @@ from lima_core.loading.augment import AugmentConfig
 from lima_core.loading.collate import SegmentationBatch, SegmentationSample, collate
 from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.scans import Scan, draw_scan
+from lima_core.training.plan import run_lengths
 from lima_core.types import Frame
 
 IN_CHANNELS = 4
@@ -36,6 +37,10 @@ class SegmentationSource:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def runs(self) -> list[int]:
+        """Samples of each scene, in order."""
+        return run_lengths(frame.scene for frame in self.frames)
 
     @property
     def is_fixed(self) -> bool:

@@ -24,24 +24,23 @@ off)."""
 
 @dataclass(frozen=True)
 class References:
-    """The references of one or more banks, as tensors; in the order of their target, then age, then camera."""
+    """The references of one or more banks, as tensors; in the order of their target, then age, then camera.
+
+    As small as they come: they go to the device as they are, and become numbers to reckon with there.
+    """
 
     num_references: Tensor
-    """(T,) int64 references of each target."""
+    """(T,) int32 references of each target."""
     age: Tensor
-    """(R,) int64 key frames back."""
+    """(R,) uint8 key frames back."""
     camera: Tensor
-    """(R,) int64, rig order."""
+    """(R,) uint8, rig order."""
     image: Tensor
-    """(R,) int64 which image of the patch table: its first patch row is ``image * h * w``."""
+    """(R,) int32 which image of the patch table: its first patch row is ``image * h * w``."""
     u: Tensor
-    """(R,) float32 column as a fraction of the image width, pixel centres at half steps."""
+    """(R,) uint16 column as a fraction of the image width, in units of 1 / 65535, pixel centres at half steps."""
     v: Tensor
-    """(R,) float32 row as a fraction of the image height."""
-
-    def to(self, device: torch.device | str) -> "References":
-        """The same on another device."""
-        return References(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+    """(R,) uint16 row as a fraction of the image height, likewise."""
 
 
 def bilinear_patches(u: Tensor, v: Tensor, grid: tuple[int, int], patch_px: int) -> tuple[Tensor, Tensor]:
@@ -91,12 +90,12 @@ def reference_weights(references: References, cross_view: CrossView = "mean") ->
     target = torch.repeat_interleave(references.num_references)
     entry_of_reference, num_entries = _consecutive(target, references.age)
     view_of_reference, _ = _consecutive(entry_of_reference, references.camera)
-    view_size = _group_sum(torch.ones_like(references.u), view_of_reference)
+    view_size = _group_sum(torch.ones_like(target, dtype=torch.float32), view_of_reference)
     first_of_view = torch.ones_like(view_of_reference, dtype=torch.bool)
     first_of_view[1:] = view_of_reference[1:] != view_of_reference[:-1]
     rank = view_of_reference - _group_min(view_of_reference, entry_of_reference, num_entries)[entry_of_reference]
-    num_views = _group_sum(first_of_view.to(references.u.dtype), entry_of_reference)[entry_of_reference]
-    of_view = 1 / num_views if cross_view == "mean" else (rank == 0).to(references.u.dtype)
+    num_views = _group_sum(first_of_view.float(), entry_of_reference)[entry_of_reference]
+    of_view = 1 / num_views if cross_view == "mean" else (rank == 0).float()
     share = of_view / view_size[view_of_reference]
     frames_of_target = _group_sum(share, target, len(references.num_references))
     return share / frames_of_target[target]
@@ -134,7 +133,8 @@ def pool(
         patch_px: patch size at the teacher's input.
         cross_view: how the cameras of one frame share a voxel.
     """
-    within_image, bilinear = bilinear_patches(references.u, references.v, grid, patch_px)
+    u, v = references.u.float() / 65535, references.v.float() / 65535
+    within_image, bilinear = bilinear_patches(u, v, grid, patch_px)
     rows = references.image[:, None] * (grid[0] * grid[1]) + within_image
     length = torch.linalg.vector_norm(patches, dim=1).clamp(min=1e-12)
     # A patch is scaled where it is read: making the whole table of unit length costs more than reading from it.
@@ -152,20 +152,20 @@ def to_references(banks: Sequence[FrameBank], frames_in_table: Sequence[int], nu
         frames_in_table: frames of each memory's patch table, of which the last is the bank's own frame.
         num_cameras: images per frame.
     """
-    first_frame = np.cumsum([0, *frames_in_table])[:-1]
+    newest = np.cumsum(frames_in_table) - 1
     image = [
-        (start + frames - 1 - bank.age.astype(np.int64)) * num_cameras + bank.camera
-        for bank, start, frames in zip(banks, first_frame, frames_in_table, strict=True)
+        (frame - bank.age.astype(np.int32)) * num_cameras + bank.camera
+        for bank, frame in zip(banks, newest.tolist(), strict=True)
     ]
 
-    def joined(column: str, dtype: type) -> np.ndarray:
-        return np.concatenate([getattr(bank, column).astype(dtype) for bank in banks])
+    def joined(column: str) -> Tensor:
+        return torch.from_numpy(np.concatenate([getattr(bank, column) for bank in banks]))
 
     return References(
-        num_references=torch.from_numpy(joined("num_references", np.int64)),
-        age=torch.from_numpy(joined("age", np.int64)),
-        camera=torch.from_numpy(joined("camera", np.int64)),
+        num_references=torch.from_numpy(np.concatenate([bank.num_references for bank in banks], dtype=np.int32)),
+        age=joined("age"),
+        camera=joined("camera"),
         image=torch.from_numpy(np.concatenate(image)),
-        u=torch.from_numpy(joined("u", np.float32) / np.float32(65535)),
-        v=torch.from_numpy(joined("v", np.float32) / np.float32(65535)),
+        u=joined("u"),
+        v=joined("v"),
     )

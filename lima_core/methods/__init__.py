@@ -3,12 +3,11 @@
 from torch import nn
 
 from lima_core.methods.lima import Lima, LimaConfig
-from lima_core.stores.feature_store import FeatureFacts
 
 MethodConfig = LimaConfig
 """Union of the methods' configs, told apart by ``name``; a union of one is its member."""
 
 
-def build_method(config: MethodConfig, backbone: nn.Module, facts: FeatureFacts, seed: int) -> Lima:
-    """The method's module: ``backbone`` and ``head`` inside, ``loss(batch)`` for the training loop."""
-    return Lima(config, backbone, facts, seed)
+def build_method(config: MethodConfig, backbone: nn.Module, channels: int, seed: int) -> Lima:
+    """The method's module: ``backbone``, a ``head`` into the teacher's ``channels``, ``loss(batch)`` for the loop."""
+    return Lima(config, backbone, channels, seed)

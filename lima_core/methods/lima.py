@@ -1,6 +1,7 @@
 """LiMA: distil a pose-aligned memory of image features into a LiDAR network, point by point.
 
     targets = pool(patches of the window, references of the bank)        cross-view aggregation, long-term propagation
+              or what was pooled so before (stage materialize)
     loss    = mean | unit(head(backbone(voxels))[point]) - targets[point] |   over taught points, scans mixed by regions
 
 ``frames: 1`` with ``cross_view: first`` and ``cross_sequence.regions: none`` is the ScaLR-like base.
@@ -13,14 +14,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lima_core.loading.limits import dropped_points
-from lima_core.loading.pretrain import Memory, PretrainBatch
+from lima_core.loading.pretrain import PretrainBatch
 from lima_core.loading.voxelise import voxelise
 from lima_core.memory.cross_sequence import CrossSequenceConfig
-from lima_core.memory.pooling import CrossView, pool, to_references
+from lima_core.memory.pooling import CrossView
 from lima_core.methods.losses import unit_distance
 from lima_core.models.heads import HeadConfig, LinearHeadConfig, build_head
 from lima_core.sparse.tensor import SparseTensor
-from lima_core.stores.feature_store import FeatureFacts
 from lima_core.training.objective import Objective
 from lima_core.types import Config
 
@@ -41,28 +41,20 @@ class LimaConfig(Config):
 class Lima(nn.Module):
     """Student: backbone, and a head into the teacher's space."""
 
-    def __init__(self, config: LimaConfig, backbone: nn.Module, facts: FeatureFacts, seed: int) -> None:
+    def __init__(self, config: LimaConfig, backbone: nn.Module, channels: int, seed: int) -> None:
         super().__init__()
-        self.config, self.facts = config, facts
+        self.config, self.channels = config, channels
         self.backbone = backbone
-        self.head = build_head(config.head, backbone.out_channels, facts.channels, seed)
+        self.head = build_head(config.head, backbone.out_channels, channels, seed)
 
     def forward(self, voxels: SparseTensor) -> Tensor:
         """(V, teacher channels) of the voxels, in their order."""
         return self.head(self.backbone(voxels).features)
 
-    @torch.no_grad()
-    def targets(self, memories: tuple[Memory, ...], device: torch.device) -> Tensor:
-        """(T, C) float32 of unit length: what the memories teach."""
-        patches = torch.cat([memory.patches.table(device) for memory in memories])
-        frames = [len(memory.patches.codes) for memory in memories]
-        references = to_references([memory.bank for memory in memories], frames, len(self.facts.cameras)).to(device)
-        with torch.autocast(device.type, enabled=False):
-            return pool(patches, references, self.facts.grid, self.facts.patch_px, self.config.cross_view)
-
     def loss(self, batch: PretrainBatch) -> Objective:
         """Mean distance over the taught points of the batch."""
-        targets = self.targets(batch.memories, batch.scans.points.device)
+        with torch.autocast(batch.scans.points.device.type, enabled=False):
+            targets = batch.targets.features()
         voxels = voxelise(batch.scans)
         student = self(voxels.tensor())
         taught_voxel, remain = voxels.of_points(batch.taught_point)

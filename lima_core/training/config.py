@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from lima_core.errors import ConfigError
 from lima_core.training.optim import AdamWConfig, OneCycleConfig, OptimConfig, ScheduleConfig
+from lima_core.training.shuffle import ShuffleBlocks
 from lima_core.types import Config
 
 Count = Annotated[int, Field(ge=1)]
@@ -39,6 +40,8 @@ class FitConfig(Config):
     accumulate: Count = 1
     """Micro-batches a batch is split into. The gradient is that of the whole batch, except that BatchNorm and
     Lovasz-softmax see micro-batches."""
+    shuffle_blocks: ShuffleBlocks | None = None
+    """Keeps neighbours near each other in an epoch's order, for slow disks; null: any sample may follow any other."""
     sync_batch_norm: bool = True
     """With several processes, BatchNorm sees the micro-batch of all of them; else everyone's own part."""
     optimiser: OptimConfig = AdamWConfig()

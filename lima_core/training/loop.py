@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,19 +18,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lima_core.training.choice import Validation, best_step, forget_worse, is_due, keep, load_best, save_best
 from lima_core.training.config import FitConfig
 from lima_core.training.distributed import World, has_norms, synchronise_norms
 from lima_core.training.ema import Ema, averaged
-from lima_core.training.log import StepLog
+from lima_core.training.log import StepLog, duration
 from lima_core.training.objective import Loss
 from lima_core.training.optim import ParamGroup, build_optimiser, one_group
 from lima_core.training.plan import Plan, own_parts, plan_of, require_shares
 from lima_core.training.prefetch import ahead
 from lima_core.training.resume import Curve, State, finish, load_state, save_state
 from lima_core.training.step import Batch, Stepper
+from lima_core.training.transfer import arriving, pinned
 from lima_core.training.trial import FROM_STEPS, trial
 from lima_core.types import Resources
 from lima_core.whole import appears_whole
@@ -52,6 +53,10 @@ class Source(Protocol):
         """A batch of these samples on the CPU; called from threads; random only in (seed, purpose, epoch, index)."""
         ...
 
+    def runs(self) -> Sequence[int]:
+        """Samples of each scene, in order; only ``fit.shuffle_blocks`` asks."""
+        ...
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -70,6 +75,8 @@ class FitResult:
     """Its epoch, from 1."""
     processes: int
     """That trained together, at last. Without ``sync_batch_norm`` the numbers depend on it."""
+    data_share: float = field(default=0.0, compare=False)
+    """Share of the time of the steps of this run (since it was last continued) that was spent waiting for data."""
 
 
 def fit(
@@ -114,7 +121,9 @@ def fit(
         CheckpointError: resume state of another recipe or architecture.
     """
     world = World.of(resources)
-    plan = plan_of(len(source), config.batch_size, config.epochs, config.steps, seed)
+    blocks = config.shuffle_blocks
+    runs = source.runs() if blocks else ()
+    plan = plan_of(len(source), config.batch_size, config.epochs, config.steps, seed, blocks, runs)
     require_shares(plan, config.accumulate, world.size)
     module.to(resources.device).train()
     synchronise_norms(module, config.sync_batch_norm and world.size > 1)
@@ -131,6 +140,7 @@ def fit(
             _tell_norms(told, title, run)
             _tell_trial(told, title, run, source, resources)
             _all_steps(run, source, resources, told, checkpoint_every_s)
+            _tell_data(told, title, run)
         return _end(run)
 
 
@@ -143,6 +153,15 @@ class _Run:
     out: Path
     validation: Validation | None
     save: Save | None
+    steps_s: float = 0.0
+    """Seconds of all steps so far, waiting for data included."""
+    data_s: float = 0.0
+    """Seconds of them spent waiting for data."""
+
+    @property
+    def data_share(self) -> float:
+        """Share of the steps' time that was spent waiting for data."""
+        return self.data_s / self.steps_s if self.steps_s else 0.0
 
     @property
     def plan(self) -> Plan:
@@ -157,7 +176,7 @@ class _Run:
         epoch, indices = self.plan.batch_indices(step)
         parts = own_parts(indices, self.stepper.config.accumulate, self.world.rank, self.world.size)
         batches = [source.load(epoch, part) for part in parts]
-        return epoch, [_pinned(batch) for batch in batches] if self.stepper.device.startswith("cuda") else batches
+        return epoch, pinned(batches) if self.stepper.device.startswith("cuda") else batches
 
     def look(self, step: int) -> dict[str, float]:
         """What is due after ``step``: numbers of the validation, the best weights, a checkpoint."""
@@ -215,15 +234,23 @@ def _tell_trial(log: StepLog | None, title: str, run: _Run, source: Source, reso
         log.say(f"{title} {len(left)} steps to go: {found.text(len(left), resources.workers)}")
 
 
+def _tell_data(log: StepLog | None, title: str, run: _Run) -> None:
+    """Says what loading cost beside the steps; what it took from their cores is not in it."""
+    if log and run.steps_s:
+        log.say(f"{title} waited for data {run.data_share:.1%} of {duration(run.steps_s)}")
+
+
 def _all_steps(run: _Run, source: Source, resources: Resources, log: StepLog | None, every_s: float) -> None:
     state, pacer = run.state, _Pacer(every_s)
     loaded = ahead(lambda step: run.load(source, step), range(state.done, run.plan.steps), resources.workers)
-    for step, (data_s, (epoch, parts)) in enumerate(_timed(loaded), start=state.done):
+    arrived = arriving(loaded, run.stepper.device)
+    for step, (data_s, (epoch, parts)) in enumerate(_timed(arrived), start=state.done):
         started = time.monotonic()
         row = run.stepper.step(step, epoch, parts)
         if state.ema:
             state.ema.update(state.module, step)
         step_s = time.monotonic() - started + data_s
+        run.steps_s, run.data_s = run.steps_s + step_s, run.data_s + data_s
         state.curve.rows.append(row | run.look(step))
         state.done = step + 1
         if log is None:
@@ -250,16 +277,7 @@ def _end(run: _Run) -> FitResult:
     synchronise_norms(state.module, False)
     if world.leads:
         write_curve(run.out / "curve.parquet", state.curve)
-    return _result(run.plan, state.curve, chosen, world.size)
-
-
-def _pinned(value: Any) -> Any:
-    """All tensors of a batch in page-locked memory, from where a GPU takes them while it computes."""
-    if isinstance(value, Tensor):
-        return value.pin_memory()
-    if not is_dataclass(value):
-        return value
-    return replace(value, **{field.name: _pinned(getattr(value, field.name)) for field in fields(value)})
+    return _result(run.plan, state.curve, chosen, world.size, run.data_share)
 
 
 def _identity(config: FitConfig, plan: Plan, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
@@ -281,13 +299,13 @@ def write_curve(path: Path, curve: Curve) -> None:
         pq.write_table(pa.table(table), partial)
 
 
-def _result(plan: Plan, curve: Curve, chosen: int, processes: int) -> FitResult:
+def _result(plan: Plan, curve: Curve, chosen: int, processes: int, data_share: float) -> FitResult:
     losses = curve.columns()["loss"]
     epochs = math.ceil(plan.steps / plan.steps_per_epoch)
     last = losses[-max(1, len(losses) // 10) :].mean()
-    chosen_epoch = math.ceil(chosen / plan.steps_per_epoch)
     first, last = float(losses[0]), float(last)
-    return FitResult(plan.steps, epochs, plan.num_samples, first, last, chosen, chosen_epoch, processes)
+    lengths, chosen_epoch = (plan.steps, epochs, plan.num_samples), math.ceil(chosen / plan.steps_per_epoch)
+    return FitResult(*lengths, first, last, chosen, chosen_epoch, processes, round(data_share, 4))
 
 
 class _Pacer:

@@ -1,12 +1,15 @@
 """Which samples every optimiser step sees: a pure function of the seed, so it needs no resume state."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 
 from lima_core.errors import ConfigError, UserError
 from lima_core.seeds import numpy_rng
+from lima_core.training.shuffle import ShuffleBlocks, block_order
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,10 @@ class Plan:
     batch_size: int
     steps: int
     seed: int
+    blocks: ShuffleBlocks | None = None
+    """None: any sample may follow any other."""
+    runs: tuple[int, ...] = ()
+    """Samples of each scene, in order, for ``blocks``."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -24,8 +31,8 @@ class Plan:
         return max(1, self.num_samples // self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
-        """(num_samples,) int64 permutation of the samples in this epoch."""
-        return numpy_rng(self.seed, "order", epoch).permutation(self.num_samples)
+        """(num_samples,) int64 permutation of the samples in this epoch, not writable."""
+        return _order(self, epoch)
 
     def batch_indices(self, step: int) -> tuple[int, list[int]]:
         """Epoch of a step and the samples of its batch."""
@@ -33,7 +40,29 @@ class Plan:
         return epoch, self.order(epoch)[place * self.batch_size :][: self.batch_size].tolist()
 
 
-def plan_of(num_samples: int, batch_size: int, epochs: int | None, steps: int | None, seed: int) -> Plan:
+@lru_cache(maxsize=4)
+def _order(plan: Plan, epoch: int) -> np.ndarray:
+    """Remembered, for every step of an epoch asks for it, and a million samples take 30 ms."""
+    rng = numpy_rng(plan.seed, "order", epoch)
+    order = block_order(plan.runs, plan.blocks, rng) if plan.blocks else rng.permutation(plan.num_samples)
+    order.flags.writeable = False
+    return order
+
+
+def run_lengths(scenes: Iterable[str]) -> list[int]:
+    """How often each name follows itself: ``a a b`` -> 2, 1."""
+    return [sum(1 for _ in run) for _, run in groupby(scenes)]
+
+
+def plan_of(
+    num_samples: int,
+    batch_size: int,
+    epochs: int | None,
+    steps: int | None,
+    seed: int,
+    blocks: ShuffleBlocks | None = None,
+    runs: Sequence[int] = (),
+) -> Plan:
     """The plan of a training over ``num_samples`` samples.
 
     Raises:
@@ -41,7 +70,7 @@ def plan_of(num_samples: int, batch_size: int, epochs: int | None, steps: int | 
     """
     if num_samples < 1:
         raise UserError("no sample to train on", remedy="check the split, the subset and that frames have labels")
-    plan = Plan(num_samples, batch_size, steps or 0, seed)
+    plan = Plan(num_samples, batch_size, steps or 0, seed, blocks, tuple(runs))
     return plan if steps else replace(plan, steps=(epochs or 1) * plan.steps_per_epoch)
 
 

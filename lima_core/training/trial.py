@@ -3,17 +3,17 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from threading import Event, Thread
-from typing import Any
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lima_core.cost import size
 from lima_core.training.log import duration
 from lima_core.training.step import Batch, Stepper
+from lima_core.training.tensors import num_values
 
 FROM_STEPS = 100
 """Shorter trainings do without: there the trial would be more than a hundredth of the whole."""
@@ -68,15 +68,6 @@ def trial(stepper: Stepper, module: nn.Module, load: Callable[[int], Sequence[Ba
     found = torch.tensor([step_s, load_s, float(peak[0] + _moments(stepper.optimiser))], dtype=torch.float64)
     step_s, load_s, peak_bytes = stepper.world.largest(found).tolist()
     return Trial(step_s, load_s, int(peak_bytes), _memory_bytes(stepper.device))
-
-
-def num_values(value: Any) -> int:
-    """Numbers in the tensors of a batch, those of its parts included."""
-    if isinstance(value, Tensor):
-        return value.numel()
-    if is_dataclass(value):
-        return sum(num_values(getattr(value, field.name)) for field in fields(value))
-    return 0
 
 
 @contextmanager

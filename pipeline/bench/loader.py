@@ -5,7 +5,6 @@ from typing import Any
 
 from lima_core.loading.pretrain import PretrainSource
 from lima_core.models.minkunet import MinkUNetConfig
-from lima_core.stores.feature_store import FeatureStore
 from lima_core.training.prefetch import ahead
 from pipeline.bench.drive import Drive, made_drive
 from pipeline.bench.engines import TINY
@@ -30,7 +29,7 @@ def cases(options: Options) -> Iterator[Case]:
         config, scan = (TINY, "tiny") if tiny else (MinkUNetConfig(), "20 k voxels")
         work = stepping(config, street(scan, 2), "fp32", 0, False, options.device)
         step = Contestant(STEP, work, items=2)
-        facts = {"samples": len(source), "frames in the window": source.window, "step on": scan}
+        facts = {"samples": len(source), "frames in the window": source.targets.window, "step on": scan}
         yield Case("pre-training samples", facts, [*loading, step])
 
 
@@ -41,9 +40,8 @@ def loader_name(workers: int) -> str:
 
 def source_of(drive: Drive) -> PretrainSource:
     """The source as stage distill makes it by default."""
-    return distill.pretrain_source(
-        distill.Config(), drive.inputs, drive.index, FeatureStore.open(drive.inputs.extract_features)
-    )
+    targets = distill.target_source(distill.Config(), drive.inputs)
+    return distill.pretrain_source(distill.Config(), drive.inputs, drive.index, targets)
 
 
 def reading(source: PretrainSource, batches: list[list[int]], workers: int) -> Callable[[], Callable[[], object]]:

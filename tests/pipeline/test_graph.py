@@ -58,7 +58,38 @@ def test_the_flow_reads_as_drawn(demo: Experiment) -> None:
         "report": data | {"extract_features": "extract-features", "build_memory": "build-memory"},
     }
     assert set(nodes["report"].inputs["evaluations"]) == {name for name in nodes if name.startswith("evaluate")}
+    assert {node.kind for node in nodes.values()} == set(STAGES) - {"materialize"}
+
+
+def test_with_materialised_targets_the_student_reads_nothing_else(demo: Experiment) -> None:
+    nodes = by_name(demo, "materialize={}")
     assert {node.kind for node in nodes.values()} == set(STAGES)
+    caches = {"extract_features": nodes["extract-features"], "build_memory": nodes["build-memory"]}
+    assert nodes["materialize"].inputs == caches
+    data = {"raw": nodes["synth"], "index": nodes["index"]}
+    assert nodes["distill-seed0"].inputs == data | {"materialize": nodes["materialize"]}
+    assert nodes["report"].inputs.items() >= (data | caches | {"materialize": nodes["materialize"]}).items()
+    for name in ("extract-features", "build-memory", "probe-100pct-random-seed0"):
+        assert nodes[name].fingerprint == by_name(demo)[name].fingerprint
+    assert nodes["distill-seed0"].fingerprint != by_name(demo)["distill-seed0"].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["materialize.frames=7"], "materialize.frames 7 is above build_memory.frames 6"),
+        (["materialize={}", "distill.method.frames=3"], "distill.method.frames 3, but targets of 6 frames are mat"),
+        (
+            ["materialize={}", "distill.method.cross_view=first"],
+            "distill.method.cross_view first, materialize.cross_view mean",
+        ),
+    ],
+)
+def test_targets_that_the_method_does_not_want_are_refused(
+    demo: Experiment, overrides: list[str], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        override(demo, overrides)
 
 
 def test_every_input_is_one_that_its_stage_reads(demo: Experiment) -> None:
@@ -149,7 +180,9 @@ def test_a_teacher_in_a_local_folder_is_known_by_its_digest_and_not_by_its_path(
 def test_a_checkpoint_from_elsewhere_takes_the_place_of_distilling(demo: Experiment, tmp_path: Path) -> None:
     student_folder(tmp_path / "a", stem_kernels=(3,))
     nodes = by_name(demo, f"checkpoint={tmp_path / 'a'}", "downstream=[{ratio: 0.5}]", "seeds=[0, 1]")
-    assert {node.kind for node in nodes.values()} == set(STAGES) - {"extract-features", "build-memory", "distill"}
+    assert {node.kind for node in nodes.values()} == set(STAGES) - {
+        "extract-features", "build-memory", "materialize", "distill"
+    }  # fmt: skip
     for seed in (0, 1):
         tuned = nodes[f"finetune-50pct-pretrained-seed{seed}"]
         assert tuned.inputs["checkpoint"].root == tmp_path / "a"

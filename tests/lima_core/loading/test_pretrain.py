@@ -9,11 +9,10 @@ import torch
 from lima_core.errors import ConfigError, StoreError
 from lima_core.loading.augment import AugmentConfig
 from lima_core.loading.limits import LimitsConfig
-from lima_core.loading.pretrain import PretrainSource, shift_targets
+from lima_core.loading.pretrain import PretrainSample, PretrainSource, num_targets
 from lima_core.loading.voxelise import voxelise
 from lima_core.memory.cross_sequence import CrossSequenceConfig
 from lima_core.methods.lima import LimaConfig
-from lima_core.stores.feature_store import FeatureStore
 from lima_core.stores.frame_index import FrameIndex
 from stages import distill
 from tests.stages.small_run import BACKBONE, VOXELS, Artifacts, artifacts
@@ -28,7 +27,14 @@ def source_of(built: Artifacts, probability: float, augment: AugmentConfig | Non
     method = LimaConfig(cross_sequence=CrossSequenceConfig(probability=probability))
     config = distill.Config(method=method, backbone=BACKBONE, voxels=VOXELS, augment=augment)
     inputs = distill.Inputs(built.raw, built.index, built.features, built.memory)
-    return distill.pretrain_source(config, inputs, FrameIndex.open(built.index), FeatureStore.open(built.features))
+    return distill.pretrain_source(config, inputs, FrameIndex.open(built.index), distill.target_source(config, inputs))
+
+
+def taught(source: PretrainSource, sample: PretrainSample) -> dict[tuple[float, ...], tuple[float, ...]]:
+    """What each point is taught, by where it is; () where nothing."""
+    features = source.targets.join(sample.targets).features().tolist()
+    targets = [tuple(features[target]) if target >= 0 else () for target in sample.point_target]
+    return dict(zip(map(tuple, sample.scan.points), targets, strict=True))
 
 
 def test_a_batch_teaches_the_voxels_of_the_taught_points(built: Artifacts) -> None:
@@ -43,7 +49,7 @@ def test_a_batch_teaches_the_voxels_of_the_taught_points(built: Artifacts) -> No
     np.testing.assert_array_equal(voxels.coords[taught_voxel, 1:].numpy(), cells)
     batch_column = np.repeat([0, 1], [len(points) for points in taught])
     np.testing.assert_array_equal(voxels.coords[taught_voxel, 0].numpy(), batch_column)
-    first_targets = len(samples[0].memories[0].bank.num_references)
+    first_targets = samples[0].targets[0].num_targets
     second = batch.taught_target[torch.from_numpy(batch_column) == 1]
     assert second.min() >= first_targets
 
@@ -56,11 +62,11 @@ def test_mixed_scans_keep_each_point_with_its_own_target(built: Artifacts) -> No
         sample = mixed.sample(0, index)
         first, second = (by_token[token] for token in sample.scan.name.split("+"))
         assert scene_of[first.scan.name] != scene_of[second.scan.name]
-        shifted = shift_targets(second.point_target, len(first.memories[0].bank.num_references))
-        known = dict(zip(map(tuple, first.scan.points), first.point_target, strict=True))
-        known |= dict(zip(map(tuple, second.scan.points), shifted, strict=True))
-        assert [known[tuple(point)] for point in sample.scan.points] == sample.point_target.tolist()
-        assert len(sample.memories) == 2
+        known = taught(plain, first) | taught(plain, second)
+        found = taught(mixed, sample)
+        assert found == {point: known[point] for point in found} and len(found) == len(sample.scan.points)
+        assert len(sample.targets) == 2
+        assert num_targets(sample.targets) == len(set(sample.point_target) - {-1})  # no more than teaches
 
 
 def test_samples_are_functions_of_epoch_and_index(built: Artifacts) -> None:
@@ -76,8 +82,8 @@ def test_bounds_hold_after_mixing_and_targets_stay_with_their_points(built: Arti
     bounded = replace(mixed, limits=LimitsConfig(max_points=50))
     for index in range(3):
         whole, part = mixed.sample(0, index), bounded.sample(0, index)
-        known = dict(zip(map(tuple, whole.scan.points), whole.point_target, strict=True))
-        assert [known[tuple(point)] for point in part.scan.points] == part.point_target.tolist()
+        known, found = taught(mixed, whole), taught(bounded, part)
+        assert found == {point: known[point] for point in found} and any(found.values())
         assert len(part.scan.points) == 50 and part.scan.dropped == len(whole.scan.points) - 50
     batch = bounded.load(0, [0, 1])
     assert batch.scans.dropped == sum(bounded.sample(0, index).scan.dropped for index in (0, 1))

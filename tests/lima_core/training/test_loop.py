@@ -230,8 +230,9 @@ def test_log_lines_can_be_grepped(tmp_path: Path, capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().err.splitlines()
     assert lines == (tmp_path / "logs" / "train.log").read_text().splitlines()
     assert lines[0] == "test 3 steps to go: too few to try one beforehand"
-    assert len(lines) == 4 and lines[-1].startswith("test step=3/3 epoch=1 loss=")
-    assert all(word in lines[-1] for word in (" lr=", " double=", " ms=", " data=", " eta=0s"))
+    assert len(lines) == 5 and lines[3].startswith("test step=3/3 epoch=1 loss=")
+    assert all(word in lines[3] for word in (" lr=", " double=", " ms=", " data=", " eta=0s"))
+    assert re.fullmatch(r"test waited for data \d+\.\d% of 0s", lines[4])
     assert list((tmp_path / "logs" / "tensorboard").glob("events*"))
 
 
