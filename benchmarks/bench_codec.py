@@ -65,7 +65,7 @@ def codec_row(codec: str, features: np.ndarray, work: Path) -> dict:
     if directions := num_directions(codec):
         write_basis(work, fit_basis(fitted, channels, directions))
     started = time.perf_counter()
-    with write_scene(work, facts, SCENE, len(measured)) as writer:
+    with write_scene(work, facts, SCENE) as writer:
         for frame in measured:
             writer.append(frame, np.ones(len(CAMERAS), bool))
     seconds = time.perf_counter() - started

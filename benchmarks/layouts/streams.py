@@ -1,4 +1,4 @@
-"""The layout of litdata, and tar files: members found by an index, or whole samples in a row, as WebDataset has them."""
+"""The layout of litdata, and tar files: members found by an index, or whole samples in a row as WebDataset has them."""
 
 import importlib.util
 import io
