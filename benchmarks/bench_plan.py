@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from pipeline.node import Node
 from pipeline.peak import peak_memory
 from pipeline.planning import plan
 from pipeline.process import keep_freed_memory, set_threads
-from pipeline.runner import do
+from pipeline.runner import do, run
 from pipeline.text import duration, table
 
 Row = dict[str, Any]
@@ -51,33 +51,41 @@ def main() -> None:
     words = parser.parse_args()
     set_threads(1 if words.cpu else None)
     keep_freed_memory()
-    nodes = graph.build(load(words.config, graph.Experiment, words.set))
     used, clock = resources("auto", "auto", 0 if words.cpu else words.workers), CLOCKS[words.cpu]
     if words.work:
-        print(json.dumps(build(nodes, words.work, used, clock)))
+        print(json.dumps(build(nodes_of(words.config, words.set), words.work, used, clock)))
         return
-    rounds = [compare(nodes, used, clock) for _ in range(words.rounds)]
+    rounds = [compare(words.config, words.set, used, clock) for _ in range(words.rounds)]
     for rows in rounds:
         print(text(rows), flush=True)
     if words.out:
         words.out.write_text(json.dumps(record(words.config, used, clock, rounds), indent=1) + "\n")
 
 
-def compare(nodes: list[Node], used: Resources, clock: Clock) -> list[Row]:
-    """One round: a row an artifact, planned and used."""
+def nodes_of(config: Path, sets: Sequence[str]) -> list[Node]:
+    """The nodes of an experiment."""
+    return graph.build(load(config, graph.Experiment, sets))
+
+
+def compare(config: Path, sets: Sequence[str], used: Resources, clock: Clock) -> list[Row]:
+    """One round: a row an artifact, planned and used; of recordings the index is built before."""
+    nodes = nodes_of(config, sets)
     with tempfile.TemporaryDirectory(prefix="lima-plan-") as folder:
         work = Path(folder)
+        run([node for node in nodes if node.kind == "index" and not node.upstream], work, used, say=_tell)
         calibration.calibrate(plan(nodes, work), work, used, _tell, clock)
         steps = plan(nodes, work)
         planned = estimates(steps, work, used)
-        command = [sys.executable, *sys.argv, "--work", str(work)]
+        words = ["--work", folder, "--workers", str(used.workers), *(["--cpu"] if clock is time.process_time else [])]
+        command = [sys.executable, __file__, str(config), *(f"--set={each}" for each in sets), *words]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
     names = ("disk_bytes", "seconds", "memory_bytes")
     return [
-        {"artifact": step.node.name, "planned": {name: getattr(cost, name) for name in names}, "used": found[name_of]}
+        {"artifact": step.node.name, "planned": {each: getattr(cost, each) for each in names}}
+        | {"used": found[step.node.name]}
         for step, cost in zip(steps, planned, strict=True)
-        if (name_of := step.node.name) and cost
+        if cost
     ]
 
 
