@@ -36,6 +36,7 @@ class UnsteadyFileSystem(MemoryFileSystem):
     trouble: Callable[[str, int], Exception | None] = staticmethod(lambda name, number: None)
     cut_bytes = 0
     cut_times = 0
+    cut_every = 0
     delay_s = 0.0
 
     def _asked(self, name: str) -> None:
@@ -45,10 +46,11 @@ class UnsteadyFileSystem(MemoryFileSystem):
             raise error
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        """Fewer bytes than asked for the first ``cut_times`` times."""
+        """Fewer bytes than asked for the first ``cut_times`` times, and every ``cut_every``-th time."""
         self._asked("read")
-        data = super().cat_file(path, start, end, **kwargs)
-        return data[: -self.cut_bytes] if self.calls["read"] <= self.cut_times else data
+        data, number = super().cat_file(path, start, end, **kwargs), self.calls["read"]
+        is_cut = number <= self.cut_times or (self.cut_every and number % self.cut_every == 0)
+        return data[: -self.cut_bytes] if is_cut else data
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """May fail."""
