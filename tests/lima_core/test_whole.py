@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lima_core.whole import appears_whole, write_json
+from lima_core import whole
+from lima_core.storage import Location, files_below, read_bytes
+from lima_core.whole import appears_whole, make_folder, remove, sweep, write_json
 
 
 def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
@@ -41,3 +43,62 @@ def test_json_is_sorted_and_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "b.json", {"x": float("nan")})
     assert not (tmp_path / "b.json").exists()
+
+
+def test_on_a_storage_what_says_whole_comes_last_and_goes_first(
+    memory_work: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    files = type(memory_work.fs)
+    put, rm = files.put_file, files.rm
+
+    def put_file(self: object, local: str, path: str, **kwargs: object) -> None:
+        asked.append(f"put {Path(path).name}")
+        put(self, local, path, **kwargs)
+
+    def removed(self: object, path: str, **kwargs: object) -> None:
+        asked.append(f"rm {Path(path).name}")
+        rm(self, path, **kwargs)
+
+    monkeypatch.setattr(files, "put_file", put_file)
+    monkeypatch.setattr(files, "rm", removed)
+    for _ in range(2):
+        with appears_whole(memory_work / "scene") as partial:
+            (partial / "codes").mkdir(parents=True)
+            for name in ("zarr.json", "codes/zarr.json", "zz"):
+                (partial / name).write_text("{}")
+        assert asked[0] == "rm zarr.json" and asked[-1] == "put zarr.json" and len(asked) == 4
+        asked.clear()
+    remove(memory_work / "scene")
+    assert asked[0] == "rm zarr.json" and asked[-1] == "rm scene"
+    assert files_below(memory_work) == {}
+
+
+def test_a_failure_uploads_nothing(memory_work: Location) -> None:
+    with pytest.raises(KeyboardInterrupt), appears_whole(memory_work / "scene") as partial:
+        partial.mkdir()
+        (partial / "zarr.json").write_text("{}")
+        raise KeyboardInterrupt
+    assert files_below(memory_work) == {}
+
+
+def test_json_appears_on_a_storage(memory_work: Location) -> None:
+    write_json(memory_work / "a" / "b.json", {"x": 1})
+    assert json.loads(read_bytes(memory_work / "a" / "b.json")) == {"x": 1}
+
+
+def test_new_folders_are_on_disk_before_what_is_put_into_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(whole, "fsync_path", flushed.append)
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir() and set(flushed) == {tmp_path, tmp_path / "a"} and len(flushed) == 2
+
+
+def test_what_dead_writers_left_is_swept_up(tmp_path: Path) -> None:
+    kept, left = ("a/data", "writing", "a/x.writing.txt"), ("a/x.writing/deep", "b.2.writing", "b.writing.lock")
+    for name in (*kept, *left):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert set(files_below(tmp_path)) == set(kept)
