@@ -5,10 +5,14 @@ machine that goes with it.
 """
 
 import errno
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from lima_core.cost import size
 from lima_core.errors import DataError
@@ -18,8 +22,11 @@ from pipeline.places import here
 FULL = {errno.ENOSPC, errno.EDQUOT}
 DENIED = {errno.EACCES, errno.EPERM}
 REFUSED = DENIED | {errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
-FAILING = {errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENOTCONN}
+FAILING = {errno.EIO, errno.ESTALE, errno.EREMOTEIO}
 """A broken disk, or a network drive that went away."""
+TOO_MANY = {errno.EMFILE, errno.ENFILE}
+OS_ERROR = re.compile(r"os error (\d+)")
+"""How safetensors, which is written in Rust, tells of them."""
 
 
 @contextmanager
@@ -27,14 +34,15 @@ def told_in_one_line(work: Location) -> Iterator[None]:
     """Turns an OSError about the work folder's disk into an error of the user's; other errors pass.
 
     Raises:
-        DataError: no space left, a disk that fails, a path of ``work`` that cannot be written, or one elsewhere that
-            cannot be read.
+        DataError: no space left, a disk that fails, a limit on files, a path of ``work`` that cannot be written, or one
+            elsewhere that cannot be read.
     """
     folder = here(work)
     elsewhere = "set XDG_CACHE_HOME to a folder that can be written"
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as raised:
+        error = _as_os_error(raised)
         where = _where(error, folder)
         if error.errno in FULL:
             raise DataError("the disk is full", where=where, remedy=_room(folder)) from error
@@ -48,7 +56,26 @@ def told_in_one_line(work: Location) -> Iterator[None]:
         if error.errno in DENIED:
             remedy = "give this user the right to read it"
             raise DataError(f"cannot be read ({error.strerror})", where=where, remedy=remedy) from error
+        if error.errno == errno.EFBIG:
+            remedy = "raise the limit on file sizes (ulimit -f), or use another disk; what is finished is kept"
+            raise DataError("a file is too large for its disk or limit", where=where, remedy=remedy) from error
+        if error.errno in TOO_MANY:
+            remedy = "raise the limit (ulimit -n), then run again"
+            raise DataError("too many open files", where=where, remedy=remedy) from error
         raise
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """The system's error in what safetensors raises.
+
+    Raises:
+        SafetensorError: it is about something else.
+    """
+    if isinstance(error, OSError):
+        return error
+    if not (code := OS_ERROR.search(str(error))):
+        raise error
+    return OSError(int(code[1]), os.strerror(int(code[1])))
 
 
 def free_bytes(path: Location) -> int | None:

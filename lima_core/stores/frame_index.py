@@ -73,10 +73,12 @@ class FrameIndex:
         """
         file = path / FILE
         try:
-            table = pq.read_table(pa.BufferReader(read_bytes(file)))
-            header = json.loads((table.schema.metadata or {})[METADATA_KEY])
+            data = read_bytes(file)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreError("no frame index", where=file, remedy="build it with: lima stage index") from error
+        try:
+            table = pq.read_table(pa.BufferReader(data))
+            header = json.loads((table.schema.metadata or {})[METADATA_KEY])
         except (pa.ArrowException, OSError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise StoreError(f"is no readable frame index ({reason})", where=file, remedy="build it again") from error

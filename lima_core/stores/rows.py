@@ -49,7 +49,11 @@ def read_rows(file: Location, kind: type[Row], schema: pa.Schema, what: str, rem
     """
     ((key, expected),) = schema.metadata.items()
     try:
-        table = pq.read_table(pa.BufferReader(read_bytes(file)))
+        data = read_bytes(file)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(f"no {what}", where=file, remedy=remedy) from error
+    try:
+        table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"no readable {what} ({str(error).splitlines()[0]})", where=file, remedy=remedy) from error
     version = (table.schema.metadata or {}).get(key, b"?").decode()

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lima_core.errors import StoreError
-from lima_core.storage import Location, is_file
+from lima_core.storage import Location
 from lima_core.stores.rows import read_rows, row_schema, write_rows
 
 SCHEMA_VERSION = 2
@@ -65,8 +64,6 @@ def read_scores(path: Location) -> list[Score]:
     """
     file = path / FILE
     remedy = "build it with: lima stage evaluate"
-    if not is_file(file):
-        raise StoreError("no scores", where=file, remedy=remedy)
     return read_rows(file, Score, _SCHEMA, "scores", remedy)
 
 

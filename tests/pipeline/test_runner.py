@@ -157,6 +157,7 @@ def test_a_read_only_work_folder_is_one_line(tmp_path: Path, toys: SimpleNamespa
     ("code", "line"),
     [
         (errno.ENOSPC, "the disk is full; "),
+        (errno.EIO, "the disk fails (Input/output error); check the disk, then run again: what is finished is kept"),
         (errno.EROFS, "cannot be written (Read-only file system); choose a folder that can be written with --work"),
     ],
 )
