@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lima_core.cost import Cost, Scale
-from lima_core.errors import StoreError
+from lima_core.errors import UserError
 from lima_core.storage import is_remote
 from lima_core.types import Resources
 from pipeline import calibration
@@ -107,7 +107,7 @@ class _Past:
         try:
             config = config_from(record.recipe["config"], node.stage)
             scale = node.stage.scale(config) if hasattr(node.stage, "scale") else self._scale(record, node)
-        except (KeyError, ValueError, OSError, StoreError):
+        except (KeyError, ValueError, OSError, UserError):
             return None
         resources = Resources(device=used.get("device", "cpu"), workers=used.get("workers", 0))
         path = self.work / f"{record.name}-{record.fingerprint[:8]}"

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 from lima_core.cost import Scale, SceneScale
+from lima_core.storage import Location
 from pipeline.node import Node, Source, located
 from pipeline.places import at_hand
 from pipeline.planning import is_finished
@@ -14,7 +14,7 @@ SCANS = 8
 """Evenly spaced scans whose points are counted."""
 
 
-def find_scale(nodes: Iterable[Node], work: Path, num_points: int | None = None) -> Scale | None:
+def find_scale(nodes: Iterable[Node], work: Location, num_points: int | None = None) -> Scale | None:
     """How much data the nodes read: from the built index, else as the stage that makes the data says, else None.
 
     Args:
@@ -34,7 +34,7 @@ def find_scale(nodes: Iterable[Node], work: Path, num_points: int | None = None)
 
 
 @cache
-def scale_of_index(path: Path, raw: Path) -> Scale:
+def scale_of_index(path: Location, raw: Location) -> Scale:
     """Counts of an index; images and points of a few evenly spaced frames."""
     import numpy as np
 
@@ -58,7 +58,7 @@ def scale_of_index(path: Path, raw: Path) -> Scale:
     )
 
 
-def is_readable(index: Node, work: Path) -> bool:
+def is_readable(index: Node, work: Location) -> bool:
     """Whether an index and what it lists are there, on this machine or where they can be read as if they were."""
     raw = index.inputs["raw"]
     if not is_finished(index, work):

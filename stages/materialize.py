@@ -84,14 +84,14 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     return told
 
 
-def estimate(config: Config, scale: Scale, workers: int) -> Cost:
+def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
     """Disk, memory and time; the teacher is taken to have 384 channels, and a scan 0.55 targets per point."""
     width, lengths = code_width(config.codec, 384), scale.lengths(("train",))
     frame_bytes = scale.num_points * (4 + 0.55 * width * (2 if config.codec == "float16" else 1))
     return Cost(
         disk_bytes=round(sum(lengths) * frame_bytes),
-        memory_bytes=(400_000_000 + 8_000 * scale.num_points) * max(1, workers),
-        seconds=1.0 + longest([7e-6 * length * scale.num_points for length in lengths], workers),
+        memory_bytes=(400_000_000 + 8_000 * scale.num_points) * max(1, resources.workers),
+        seconds=1.0 + longest([7e-6 * length * scale.num_points for length in lengths], resources.workers),
     )
 
 
