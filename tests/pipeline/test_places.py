@@ -23,7 +23,7 @@ from lima_core.storage import (
 )
 from lima_core.types import Resources
 from lima_core.whole import remove
-from pipeline import disk, lease, lock, manifest
+from pipeline import disk, jobs, lease, lock, manifest
 from pipeline.cleaning import leftovers, removed
 from pipeline.lease import Rhythm
 from pipeline.node import Node
@@ -192,6 +192,16 @@ def test_a_second_run_on_s3_is_refused_and_after_a_kill_ends_with_the_same_bytes
     assert manifest.read(path).resumed and manifest.read(path).summary["made"] < 6
     (undisturbed,) = run([toys.parts(scenes=6, pause_s=0.3)], tmp_path / "calm", Resources())
     assert data(path) == data(undisturbed)
+
+
+@pytest.mark.slow
+def test_artifacts_are_built_side_by_side(s3_work: Location, toys: SimpleNamespace) -> None:
+    numbers, lines = toys.numbers(), []
+    wanted = [toys.whole(toys.parts(numbers)), toys.whole(toys.parts(numbers, scenes=5)), toys.parts()]
+    jobs.run(plan(wanted, s3_work), s3_work, Resources(), 2, say=lines.append)
+    assert {step.state for step in plan(wanted, s3_work)} == {"cached"}
+    assert sum("started" in line for line in lines) == 6
+    assert [read_bytes(node.path(s3_work) / "sum.json") for node in wanted[:2]] == [b"21.0\n", b"40.0\n"]
 
 
 def test_a_run_whose_lease_was_taken_stops_with_one_line(memory_work: Location, toys: SimpleNamespace) -> None:
