@@ -21,7 +21,7 @@ from lima_core.cost import Cost, Scale
 from lima_core.datasets import DatasetConfig, dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.datasets.nuscenes import NuScenesConfig
-from lima_core.errors import DataError
+from lima_core.errors import DataError, StoreError
 from lima_core.metrics.segmentation import IoU, confusion_matrix, iou_of, nuscenes_lidarseg_miou, same_iou
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.predictions import Predictions
@@ -51,7 +51,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
 
     Raises:
         DataError: labels or predictions that do not fit, or two evaluators that disagree.
-        StoreError: a frame without prediction.
+        StoreError: a frame without prediction, or not one for every point.
     """
     index = FrameIndex.open(inputs.index)
     described = dataset_config(index.dataset)
@@ -93,7 +93,11 @@ def own_iou(dataset: Dataset, frames: tuple[Frame, ...], predictions: Prediction
     num_classes = len(predictions.classes)
     total = np.zeros((num_classes, num_classes), dtype=np.int64)
     for frame in frames:
-        total += confusion_matrix(dataset.load_labels(frame), predictions.read(frame.token), num_classes)
+        labels, ids = dataset.load_labels(frame), predictions.read(frame.token)
+        if len(ids) != len(labels):
+            where, remedy = predictions.path(frame.token), "run lima verify --repair"
+            raise StoreError(f"holds {len(ids)} predictions for {len(labels)} points", where=where, remedy=remedy)
+        total += confusion_matrix(labels, ids, num_classes)
     return iou_of(total, predictions.classes)
 
 

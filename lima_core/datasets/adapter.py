@@ -201,9 +201,13 @@ def _update_with_table(digest: "hashlib._Hash", table: Path) -> None:
 
 
 def _names_and_sizes(folder: Path, prefix: str = "") -> Iterator[tuple[str, int]]:
-    with os.scandir(folder) as entries:
+    try:
+        with os.scandir(folder) as opened:
+            entries = list(opened)
         for entry in entries:
             if entry.is_dir():
                 yield from _names_and_sizes(Path(entry.path), f"{prefix}{entry.name}/")
             else:
                 yield f"{prefix}{entry.name}", entry.stat().st_size
+    except OSError as error:
+        raise DataError(f"cannot be listed: {error.strerror}", where=error.filename or folder) from error
