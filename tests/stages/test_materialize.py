@@ -1,0 +1,116 @@
+"""materialize: resumable by scene to the same bytes, and a student taught from it is the one taught from references."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from lima_core.errors import ConfigError, StoreError
+from lima_core.memory.cross_sequence import CrossSequenceConfig
+from lima_core.methods.lima import LimaConfig
+from lima_core.stores.materialised_bank import SceneWriter
+from lima_core.training.checkpoint import read_meta
+from lima_core.training.loop import FitConfig
+from lima_core.training.optim import AdamWConfig
+from lima_core.training.shuffle import ShuffleBlocks
+from lima_core.types import Resources
+from stages import distill, materialize
+from tests.stages.small_run import BACKBONE, VOXELS, Artifacts, artifacts
+from tests.stages.trees import tree
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    return artifacts(tmp_path_factory.mktemp("drive"))
+
+
+def build(built: Artifacts, out: Path, workers: int = 0, **kwargs: object) -> dict:
+    out.mkdir(exist_ok=True)
+    inputs = materialize.Inputs(built.features, built.memory)
+    return materialize.run(materialize.Config(**kwargs), inputs, out, Resources(workers=workers))
+
+
+def train(
+    built: Artifacts, out: Path, stored: Path | None, blocks: ShuffleBlocks | None = None, **method: object
+) -> dict:
+    out.mkdir()
+    fit = FitConfig(steps=5, batch_size=2, optimiser=AdamWConfig(lr=0.01), shuffle_blocks=blocks)
+    config = distill.Config(method=LimaConfig(**method), backbone=BACKBONE, voxels=VOXELS, fit=fit)
+    references = (built.features, built.memory) if stored is None else (None, None)
+    return distill.run(config, distill.Inputs(built.raw, built.index, *references, stored), out, Resources())
+
+
+def curve(out: Path) -> list[float]:
+    return pq.read_table(out / "curve.parquet")["loss"].to_pylist()
+
+
+@pytest.mark.parametrize("codec", ["int8", "pca6"])
+def test_a_run_killed_between_scenes_continues_to_the_same_bytes(
+    built: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    expected = build(built, tmp_path / "whole", codec=codec)
+    real, appended = SceneWriter.append, []
+
+    def dies_in_the_second_scene(self: SceneWriter, *frame: object) -> None:
+        if len(appended) == 8:
+            raise KeyboardInterrupt
+        appended.append(frame)
+        real(self, *frame)
+
+    monkeypatch.setattr(SceneWriter, "append", dies_in_the_second_scene)
+    with pytest.raises(KeyboardInterrupt):
+        build(built, tmp_path / "stopped", codec=codec)
+    monkeypatch.setattr(SceneWriter, "append", real)
+    assert build(built, tmp_path / "stopped", codec=codec) == expected
+    assert tree(tmp_path / "stopped") == tree(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_workers_change_no_byte(built: Artifacts, tmp_path: Path) -> None:
+    assert build(built, tmp_path / "one") == build(built, tmp_path / "two", workers=2)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_the_summary_says_what_was_pooled_and_what_it_lost(built: Artifacts, tmp_path: Path) -> None:
+    told = {codec: build(built, tmp_path / codec, codec=codec) for codec in ("float16", "int8", "pca4")}
+    for codec, summary in told.items():
+        assert (summary["codec"], summary["window"], summary["frames"]) == (codec, 3, 12)
+        assert "filterbank" in summary["teacher"] and summary["targets_per_frame"] > 10
+    cosines = [told[codec]["fidelity"]["mean_cosine"] for codec in ("float16", "int8", "pca4")]
+    assert cosines[0] > 1 - 1e-6 and cosines[1] > 0.999 and cosines[1] > cosines[2]
+    assert told["int8"]["targets_per_frame"] == told["float16"]["targets_per_frame"]
+
+
+def test_a_window_that_the_bank_cannot_serve_and_too_many_directions_are_refused(
+    built: Artifacts, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreError, match="was built for 3 frames and cannot serve 4"):
+        build(built, tmp_path / "long", frames=4)
+    with pytest.raises(ConfigError, match=r"materialize\.codec: codec pca999 of a teacher with"):
+        build(built, tmp_path / "wide", codec="pca999")
+
+
+@pytest.mark.parametrize("regions", ["none", "frustum"])
+def test_students_of_either_cache_learn_the_same(built: Artifacts, tmp_path: Path, regions: str) -> None:
+    method = {"cross_sequence": CrossSequenceConfig(regions=regions, probability=1.0)}
+    summary = train(built, tmp_path / "references", None, **method)
+    exact = curve(tmp_path / "references")
+    for codec, first, later in (("float16", 1e-5, 2e-3), ("int8", 1e-3, 1e-2)):  # steps magnify the difference
+        build(built, tmp_path / codec, codec=codec)
+        told = train(built, tmp_path / f"student-{codec}", tmp_path / codec, **method)
+        losses = curve(tmp_path / f"student-{codec}")
+        assert losses[0] == pytest.approx(exact[0], abs=first) and losses == pytest.approx(exact, abs=later)
+        assert (told["teacher"], told["window"]) == (summary["teacher"], summary["window"])
+        assert read_meta(tmp_path / f"student-{codec}/backbone")["window"] == 3
+
+
+def test_a_method_that_wants_other_targets_is_told(built: Artifacts, tmp_path: Path) -> None:
+    build(built, tmp_path / "stored")
+    with pytest.raises(ConfigError, match="targets were pooled over 3 frames, the method wants 2"):
+        train(built, tmp_path / "student", tmp_path / "stored", frames=2)
+
+
+def test_blocks_train_too_and_in_another_order(built: Artifacts, tmp_path: Path) -> None:
+    train(built, tmp_path / "frames", None)
+    train(built, tmp_path / "blocks", None, ShuffleBlocks(frames=2, mixed=2))
+    assert curve(tmp_path / "frames") != curve(tmp_path / "blocks")
