@@ -54,8 +54,8 @@ class StepLog:
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
-        self.board.close()
-        self.file.close()
+        with self.file:  # The board's last flush may find the disk full.
+            self.board.close()
 
     def say(self, line: str) -> None:
         """Writes one line to the log, and to stderr where no bar is shown."""
