@@ -1,4 +1,4 @@
-"""Writes the tables of docs/benchmarks.md anew from the records in benchmarks/results.
+"""Writes the tables of docs/benchmarks.md and docs/stores.md anew from the records in benchmarks/results.
 
 python -m benchmarks.page
 
@@ -17,6 +17,7 @@ from pipeline.bench.text import as_markdown
 
 ROOT = Path(__file__).parents[1]
 PAGE, RESULTS = ROOT / "docs" / "benchmarks.md", ROOT / "benchmarks" / "results"
+PAGES = (PAGE, ROOT / "docs" / "stores.md")
 PLACE = re.compile(r"(<!-- records: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -50,10 +51,10 @@ def _of_subject(newest: dict[tuple[str, str], tuple[str, dict[str, Any]]], subje
 
 
 def main() -> None:
-    """Rewrites the page."""
-    text = filled(PAGE.read_text(), sorted(RESULTS.glob("*.json")))
-    PAGE.write_text(text)
-    print(f"{PAGE.relative_to(ROOT)} is up to date")
+    """Rewrites the pages."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text(), sorted(RESULTS.glob("*.json"))))
+        print(f"{page.relative_to(ROOT)} is up to date")
 
 
 if __name__ == "__main__":

@@ -142,6 +142,7 @@ def test_a_smaller_record_never_takes_the_place_of_a_whole_one(tmp_path: Path) -
     }
 
 
-def test_the_page_is_that_of_the_records() -> None:
-    text = page.PAGE.read_text()
+@pytest.mark.parametrize("path", page.PAGES, ids=lambda path: path.name)
+def test_the_page_is_that_of_the_records(path: Path) -> None:
+    text = path.read_text()
     assert page.filled(text, sorted(page.RESULTS.glob("*.json"))) == text, "run python -m benchmarks.page"
