@@ -8,7 +8,8 @@ everything at once, in turn. What was killed is followed by the very same comman
 every data byte is compared with the undisturbed artifacts, the folder is searched for what kills may leave behind, and
 a new folder is begun. In turn the work over scenes is done by processes of the command itself (``--workers 2``) and by
 a scheduler and two workers on loopback (``--scheduler``), which are started again when they were killed, as whoever
-runs a cluster does; and the command is ``lima run`` or a single stage.
+runs a cluster does; and the command is ``lima run`` or a single stage. One run in six makes its synthetic world itself,
+which starts again from nothing when it is killed; the others are given a finished one, or that would be all they do.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kills_run import Cluster, Command, differences, leftovers, reference
+from benchmarks.kills_run import Cluster, Command, differences, give_world, leftovers, reference
 from lima_core.seeds import derive
 from lima_core.types import Resources
 from pipeline.manifest import provenance
@@ -34,10 +35,12 @@ SCHEMA = "lima-kills/1"
 VICTIMS = {"workers": ("main", "worker", "everything"), "scheduler": ("main", "worker", "scheduler", "everything")}
 STAGES = ("build-memory", "distill", "evaluate")
 """Of the commands that build a single stage and what it needs."""
-AFTER_START_S = 4.0
+AFTER_START_S = 8.0
 """Kills come at any moment of so many seconds after the first stage began, and some before."""
 BEFORE_START = 0.1
 """Share of kills while the command still starts."""
+WITH_WORLD = 6
+"""Every so many runs make the synthetic world, too."""
 PATIENCE_S = 300.0
 """A command that takes longer hangs."""
 
@@ -102,6 +105,8 @@ def one_run(folder: Path, expected: Path, record: dict[str, Any], number: int, a
     stage = rng.choice(STAGES) if number % 4 >= 2 else None
     work = folder / f"work-{number}"
     cluster = Cluster(folder) if mode == "scheduler" else None
+    if number % WITH_WORLD:
+        give_world(expected, work)
     try:
         for _ in range(100):
             if len(record["kills"]) >= arguments.kills:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -42,6 +43,12 @@ def reference(folder: Path) -> Path:
     if done.returncode:
         raise RuntimeError(f"the undisturbed run failed: {done.stderr[-2000:]}")
     return folder / "reference"
+
+
+def give_world(expected: Path, work: Path) -> None:
+    """A new work folder with a finished synthetic world in it."""
+    (world,) = expected.glob("synth-*")
+    shutil.copytree(world, work / world.name)
 
 
 class Cluster:
@@ -180,7 +187,7 @@ class Command:
 
 def differences(expected: Path, found: Path, stage: str | None) -> list[str]:
     """Data files that are not the same, and manifests that tell another content; all of a single stage's are there."""
-    theirs, ours = data_of(expected), data_of(found)
+    theirs, ours = artifacts_data(expected), artifacts_data(found)
     built = {name.partition("/")[0] for name in ours}
     wanted = {name: data for name, data in theirs.items() if stage is None or name.partition("/")[0] in built}
     wrong = [name for name in sorted(wanted.keys() | ours.keys()) if wanted.get(name) != ours.get(name)]
@@ -188,6 +195,11 @@ def differences(expected: Path, found: Path, stage: str | None) -> list[str]:
         wrong.append(f"{stage} is not there")
     told = [name for name in sorted(built) if _told(expected / name) != _told(found / name)]
     return wrong + [f"{name}/manifest.json" for name in told]
+
+
+def artifacts_data(work: Path) -> dict[str, bytes]:
+    """Without what lies in folders of no artifact: locks."""
+    return {name: data for name, data in data_of(work).items() if not name.startswith(".")}
 
 
 def _told(artifact: Path) -> dict[str, Any]:
