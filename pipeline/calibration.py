@@ -172,14 +172,15 @@ def _keep(work: Location, key: str, node: Node, record: Record) -> None:
 
 
 def _write_manifest(node: Node, out: Path, summary: dict[str, Any], resources: Resources, seconds: float) -> None:
-    """As the runner does: manifests take room too, and the report shows them."""
+    """As the runner does, if with other names: manifests take room too, and the report shows them."""
+    names = {name: read for name, read in node.inputs.items() if isinstance(read, Node)}
     manifest.write(
         out,
         name=node.name,
         fingerprint=node.fingerprint,
         recipe=node.recipe,
-        inputs={},
-        inputs_content={},
+        inputs={name: read.name for name, read in names.items()},
+        inputs_content={read.name: digest(read.name) for read in names.values()},
         summary=summary,
         provenance=manifest.provenance(resources),
         seconds=seconds,
