@@ -96,31 +96,39 @@ def read(path: Location) -> Manifest:
     Raises:
         StoreError: there is none, it is not readable, of another schema version, or does not belong to its recipe.
     """
-    remedy = f"remove {path} and run again to build it anew"
     try:
         record = json.loads(read_bytes(path / FILE))
     except UnreachableError:
         raise
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"no {FILE}, so this is not an artifact", where=path, remedy=remedy) from None
+        raise StoreError(f"no {FILE}, so this is not an artifact", where=path, remedy=_remedy(path)) from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise StoreError(f"not readable as JSON ({error})", where=path / FILE, remedy=remedy) from None
-    return _checked(record, path / FILE, remedy)
+        raise StoreError(f"not readable as JSON ({error})", where=path / FILE, remedy=_remedy(path)) from None
+    return _checked(record, path)
 
 
-def _checked(record: Any, where: Location, remedy: str) -> Manifest:
+def _remedy(path: Location) -> str:
+    """What to do about a damaged manifest: never remove what days have made if a copy of it is there."""
+    anew = f"remove {path} and run again to build it anew"
+    return f"lima verify CONFIG --repair writes it again; or {anew}" if is_file(path / contents.FILE) else anew
+
+
+def _checked(record: Any, path: Location) -> Manifest:
+    where = path / FILE
     if not isinstance(record, dict) or "schema" not in record:
-        raise StoreError("not a manifest", where=where, remedy=remedy)
+        raise StoreError("not a manifest", where=where, remedy=_remedy(path))
     if record["schema"] == 1:
         record = UNLISTED | record
     elif record["schema"] != SCHEMA:
+        remedy = f"remove {path} and run again to build it anew"
         raise StoreError(f"schema {record['schema']}, this version reads {SCHEMA}", where=where, remedy=remedy)
     record = {key: value for key, value in record.items() if key != STAMP}
     known = {field.name: field.type for field in fields(Manifest)}
     if missing := sorted(known.keys() ^ record.keys()):
-        raise StoreError(f"missing or unknown fields: {', '.join(missing)}", where=where, remedy=remedy)
+        raise StoreError(f"missing or unknown fields: {', '.join(missing)}", where=where, remedy=_remedy(path))
     if digest(record["recipe"]) != record["fingerprint"]:
-        raise StoreError("the fingerprint is not that of the recipe: edited or damaged", where=where, remedy=remedy)
+        what = "the fingerprint is not that of the recipe: edited or damaged"
+        raise StoreError(what, where=where, remedy=_remedy(path))
     return Manifest(**record)
 
 

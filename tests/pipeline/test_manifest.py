@@ -43,7 +43,10 @@ def test_unknown_fields_are_refused(artifact: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
 def test_damage_is_refused(artifact: Path, text: str) -> None:
     (artifact / manifest.FILE).write_text(text)
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="; lima verify CONFIG --repair writes it again; or remove "):
+        manifest.read(artifact)
+    (artifact / contents.FILE).unlink()
+    with pytest.raises(StoreError, match="; remove "):
         manifest.read(artifact)
 
 
