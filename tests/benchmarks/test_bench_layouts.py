@@ -58,9 +58,7 @@ def test_every_layout_returns_what_was_written(written: tuple[Path, list[Layout]
 
 def test_a_layout_that_returns_something_else_is_found_out(written: tuple[Path, list[Layout]], data: DataSet) -> None:
     root, layouts = written
-    wrong = Layout(
-        "wrong", layouts[0].files, layouts[0].write, layouts[0].open, lambda read: plain.arrays_of(read)[::-1]
-    )
+    wrong = replace(layouts[0], name="wrong", arrays=lambda read: plain.arrays_of(read)[::-1])
     with pytest.raises(AssertionError, match="wrong"):
         Reads(root, wrong, data, data.windows(4, "windows"), 1).prepare()
 
