@@ -153,6 +153,7 @@ def pretrain_source(config: Config, inputs: Inputs, index: FrameIndex, targets: 
         mix_probability=0.0 if mixing.regions == "none" else mixing.probability,
         split_regions=lambda xyz_a, xyz_b, rng: split_regions(mixing, xyz_a, xyz_b, rng),
         limits=config.limits,
+        blocks=config.fit.shuffle_blocks,
     )
 
 

@@ -7,6 +7,7 @@ it. Augmenting the points costs nothing: targets are keyed by point index. Where
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.scans import Scan, Scans, draw_scan, join_scans
 from lima_core.loading.targets import BatchTargets, FrameTargets, TargetSource
 from lima_core.seeds import numpy_rng
-from lima_core.training.plan import run_lengths
+from lima_core.training.plan import Plan, plan_of, run_lengths
+from lima_core.training.shuffle import ShuffleBlocks
 from lima_core.training.tensors import moved
 from lima_core.types import Frame
 
@@ -74,6 +76,8 @@ class PretrainSource:
     """Share of samples that are mixed with a scan of another sequence."""
     split_regions: SplitRegions | None = None
     limits: LimitsConfig | None = None
+    blocks: ShuffleBlocks | None = None
+    """As the training goes through the samples (same seed): then scans are mixed with near ones in its order too."""
 
     def __post_init__(self) -> None:
         if self.mix_probability > 0 and len({frame.scene for frame in self.frames}) < 2:
@@ -99,7 +103,7 @@ class PretrainSource:
         sample = self.read(self.frames[index])
         rng = numpy_rng(self.seed, "mix", epoch, index)
         if rng.random() < self.mix_probability:
-            sample = self._mixed(sample, self.read(self._partner(index, rng)), rng)
+            sample = self._mixed(sample, self.read(self._partner(epoch, index, rng)), rng)
         scan, kept = draw_scan(sample.scan, self.augment, self.limits, self.seed, epoch, index)
         return only_taught(PretrainSample(scan, sample.point_target[kept], sample.targets))
 
@@ -119,10 +123,23 @@ class PretrainSource:
             )
         return PretrainSample(Scan(frame.token, points), point_target.astype(np.int64), (targets,))
 
-    def _partner(self, index: int, rng: np.random.Generator) -> Frame:
-        """Another frame, never of the same sequence."""
-        others = [frame for frame in self.frames if frame.scene != self.frames[index].scene]
-        return others[int(rng.integers(len(others)))]
+    def _partner(self, epoch: int, index: int, rng: np.random.Generator) -> Frame:
+        """Another frame, never of the same sequence; of blocks that are mixed at that time, where there is one."""
+        among = np.arange(len(self.frames)) if self.blocks is None else self._order.mixture(epoch, index)
+        others = among[self._scene[among] != self._scene[index]]
+        if not len(others):
+            others = np.nonzero(self._scene != self._scene[index])[0]
+        return self.frames[others[rng.integers(len(others))]]
+
+    @cached_property
+    def _scene(self) -> np.ndarray:
+        """(frames,) int64 number of each frame's sequence."""
+        return np.unique([frame.scene for frame in self.frames], return_inverse=True)[1]
+
+    @cached_property
+    def _order(self) -> Plan:
+        """In which samples follow each other."""
+        return plan_of(len(self), 1, 1, None, self.seed, self.blocks, self.runs())
 
     def _mixed(self, first: PretrainSample, second: PretrainSample, rng: np.random.Generator) -> PretrainSample:
         """Two scans by regions; their targets travel with their points."""

@@ -34,6 +34,13 @@ class Plan:
         """(num_samples,) int64 permutation of the samples in this epoch, not writable."""
         return _order(self, epoch)
 
+    def mixture(self, epoch: int, sample: int) -> np.ndarray:
+        """Samples that come near ``sample`` in this epoch, itself among them: as many as full blocks would be mixed."""
+        assert self.blocks is not None
+        order, size = self.order(epoch), self.blocks.frames * self.blocks.mixed
+        place = int(np.nonzero(order == sample)[0][0])
+        return order[place // size * size :][:size]
+
     def batch_indices(self, step: int) -> tuple[int, list[int]]:
         """Epoch of a step and the samples of its batch."""
         epoch, place = divmod(step, self.steps_per_epoch)

@@ -14,6 +14,8 @@ from lima_core.loading.voxelise import voxelise
 from lima_core.memory.cross_sequence import CrossSequenceConfig
 from lima_core.methods.lima import LimaConfig
 from lima_core.stores.frame_index import FrameIndex
+from lima_core.training.plan import plan_of
+from lima_core.training.shuffle import ShuffleBlocks
 from stages import distill
 from tests.stages.small_run import BACKBONE, VOXELS, Artifacts, artifacts
 
@@ -75,6 +77,22 @@ def test_samples_are_functions_of_epoch_and_index(built: Artifacts) -> None:
     np.testing.assert_array_equal(source.sample(4, 1).scan.points, again.points)
     np.testing.assert_array_equal(source.sample(4, 1).scan.matrix, again.matrix)
     assert not np.array_equal(other.matrix, again.matrix)
+
+
+def test_in_blocks_scans_are_mixed_with_what_is_near(built: Artifacts) -> None:
+    source = replace(source_of(built, 1.0), blocks=ShuffleBlocks(frames=2, mixed=2))
+    plan = plan_of(len(source), 1, 1, None, source.seed, source.blocks, source.runs())
+    token = {frame.token: number for number, frame in enumerate(source.frames)}
+    near = []
+    for epoch in range(3):
+        order = plan.order(epoch).tolist()
+        for index in range(len(source)):
+            first, second = (token[name] for name in source.sample(epoch, index).scan.name.split("+"))
+            assert first == index and source.frames[first].scene != source.frames[second].scene
+            mixture = plan.mixture(epoch, first).tolist()
+            assert first in mixture and mixture == order[order.index(first) // 4 * 4 :][:4]
+            near.append(second in mixture)
+    assert 0.3 < np.mean(near) < 1  # some mixtures are of one scene
 
 
 def test_bounds_hold_after_mixing_and_targets_stay_with_their_points(built: Artifacts) -> None:
