@@ -96,14 +96,16 @@ def reading(root: Path, layouts: Sequence[Layout], data: DataSet, windows: Windo
         before = {"before": reads.forget, "repeats": False} if cold else {}
         contestants.append(Contestant(layout.name, reads.prepare, **facts, **yardstick, **before))
     title = f"random windows, {'cold' if cold else 'warm'}, {threads} thread{'s' * (threads > 1)}"
-    disk = {layout.name: disk_use(root / layout.files, data) for layout in layouts}
+    disk = {layout.name: disk_use(root / layout.files, data, layout.in_order) for layout in layouts}
     sample_mb = round(data.window_bytes(list(windows)) / len(windows) / 1e6, 2)
     return Case(title, {"windows": len(windows), "MB a window": sample_mb, "disk": disk}, contestants)
 
 
-def disk_use(folder: Path, data: DataSet) -> dict[str, float]:
-    """Bytes per frame and files per scene."""
+def disk_use(folder: Path, data: DataSet, is_stream: bool) -> dict[str, float]:
+    """Bytes per frame and files per scene; a stream has a window for every frame, here only those that are read."""
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    if is_stream:
+        return {"disk_bytes_per_frame": data.window_bytes(data.windows(1, "windows"))}
     frames = data.num_scenes * data.num_frames
     return {"disk_bytes_per_frame": sum(sizes) / frames, "files_per_scene": len(sizes) / data.num_scenes}
 
