@@ -5,7 +5,7 @@ Where a world knows the class of every pixel (``truth/``), those are read to mea
 
 import sys
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,11 +73,12 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         DataError: the data set has no camera.
         ConfigError: no scene is in the splits.
     """
-    index = FrameIndex.open(inputs.index)
+    opened.cache_clear()
+    index, _ = opened(inputs)
     if not index.facts.cameras:
         where, remedy = f"data set {index.facts.name}", "list its cameras in calibration.json"
         raise DataError("has no camera, nothing can teach its points", where=where, remedy=remedy)
-    chosen = dict.fromkeys(frame.scene for frame in index.frames() if frame.split in config.splits)
+    chosen = [scene for scene, splits in index.counts().items() if splits.keys() & set(config.splits)]
     if not chosen:
         splits = sorted({frame.split for frame in index.frames()})
         raise ConfigError(f"no scene in {list(config.splits)}, the index has {splits}", where="build_memory.splits")
@@ -117,10 +118,16 @@ def pose_warning(residual_cm: float | None, voxel_size_m: float) -> str | None:
     )
 
 
+@lru_cache(maxsize=1)
+def opened(inputs: Inputs) -> tuple[FrameIndex, Dataset]:
+    """Index and data set, once in every process: once a scene, 700 scenes would read the whole index 700 times."""
+    index = FrameIndex.open(inputs.index)
+    return index, open_dataset(dataset_config(index.dataset), inputs.raw)
+
+
 def build_scene(config: Config, inputs: Inputs, out: Path, scene: str) -> None:
     """Builds the banks of one scene's frames, oldest first."""
-    index = FrameIndex.open(inputs.index)
-    dataset = open_dataset(dataset_config(index.dataset), inputs.raw)
+    index, dataset = opened(inputs)
     frames = index.frames(scene)
     scene_from_global = se3.invert(frames[0].global_from_lidar)
     window, quality = Window(config.frames), Quality.empty(config.frames)
