@@ -9,7 +9,7 @@ import pytest
 
 from lima_core.cost import Cost
 from lima_core.types import Config, Resources
-from pipeline import cli, hardware, manifest
+from pipeline import cli, hardware, manifest, wanted
 from pipeline.node import Node
 from pipeline.runner import run
 
@@ -30,8 +30,8 @@ def toy_flow(toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: P
         return [numbers, Node("total", toys.add, experiment.add_numbers, {"numbers": numbers})]
 
     flow = SimpleNamespace(Experiment=Experiment, build=build, STAGES=("make-numbers", "add-numbers"))
-    monkeypatch.setattr(cli, "_flow", lambda: flow)
-    monkeypatch.setattr(cli, "DEMO", tmp_path / "demo.yaml")
+    monkeypatch.setattr(wanted, "flow", lambda: flow)
+    monkeypatch.setattr(wanted, "DEMO", tmp_path / "demo.yaml")
     monkeypatch.setattr(hardware, "resources", lambda device, engine, workers, say: Resources(workers=workers))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (tmp_path / "demo.yaml").write_text("")
@@ -146,7 +146,7 @@ def test_clean_lists_then_removes_what_is_not_needed(lima: object, toys: SimpleN
     other = Path("work/numbers-00000000.partial")
     other.mkdir()
     Path("work/mine").mkdir()
-    needed = {node.path(Path("work")).name for node in cli._flow().build(cli._flow().Experiment())}
+    needed = {node.path(Path("work")).name for node in wanted.flow().build(wanted.flow().Experiment())}
     listed = lima("clean")
     assert listed.code == 0
     assert len(listed.out) == 1 + 3 + 1

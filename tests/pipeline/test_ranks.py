@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from lima_core.errors import ConfigError, UserError
 from lima_core.types import Resources
-from pipeline import cli
+from pipeline import building, cli
 from pipeline.ranks import DONE, Ranks, join, quiet_unless_first, refuse_alone, shared
 from pipeline.runner import follow, run
 
@@ -102,7 +102,7 @@ def test_followers_take_part_in_what_trains_only(
 
 def test_a_second_failure_prints_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for ranks in pair():
-        monkeypatch.setattr(cli, "_ranks", lambda ranks=ranks: ranks)
+        monkeypatch.setattr(building, "own_ranks", lambda ranks=ranks: ranks)
         with pytest.raises(SystemExit) as ended:
             cli.main(["ablate", "x.yaml"])
         assert ended.value.code == 2

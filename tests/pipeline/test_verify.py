@@ -429,10 +429,10 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def toy_flow(self, flow: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from pipeline import cli, hardware
+        from pipeline import hardware, wanted
 
-        monkeypatch.setattr(cli, "_nodes", lambda *_: topological([self.flow]))
-        monkeypatch.setattr(cli, "_flow", lambda: SimpleNamespace())
+        monkeypatch.setattr(wanted, "nodes", lambda *_: topological([self.flow]))
+        monkeypatch.setattr(wanted, "flow", lambda: SimpleNamespace())
         monkeypatch.setattr(hardware, "resources", lambda *words: Resources())
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         monkeypatch.chdir(tmp_path)

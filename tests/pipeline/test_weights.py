@@ -38,6 +38,7 @@ def record(folder: Path, stage: str, inputs: dict, summary: dict) -> str:
         fingerprint=digest(recipe),
         recipe=recipe,
         inputs={},
+        inputs_content={},
         summary=summary,
         provenance=manifest.provenance(Resources()),
         seconds=1.0,

@@ -1,0 +1,217 @@
+"""What commands that build do around the runner: tell the cost, ask the cluster, start all ranks, say what came out."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lima_core.errors import StoreError
+
+if TYPE_CHECKING:
+    from lima_core.cost import Cost
+    from lima_core.storage import Location
+    from lima_core.types import Resources
+    from pipeline.ablation import Study
+    from pipeline.node import Node
+    from pipeline.planning import Step
+    from pipeline.ranks import Ranks
+    from pipeline.verify import Verified
+
+INTERRUPTED = 130
+
+
+def build(
+    targets: "Sequence[Node]",
+    work: "Location",
+    device: str,
+    engine: str,
+    workers: int | None,
+    wait: bool,
+    recompute: bool = False,
+    force: bool = False,
+    scheduler: str | None = None,
+) -> None:
+    """Builds the targets; of several processes the first does, and the others end here, when all is done."""
+    from pipeline.hardware import resources
+    from pipeline.ranks import leave, shared
+    from pipeline.runner import follow, run
+
+    ranks = own_ranks()
+    if ranks.leads:
+        _print_missing(targets, work)
+    try:
+        whole = shared(lambda device, workers: resources(device, engine, workers, say), ranks, device, workers)
+        whole = replace(whole, checkpoint_activations=recompute, scheduler=scheduler)
+        if ranks.leads:
+            work = as_workers_see(work, targets, whole)
+            if index := _tell_cost(targets, work, whole, force):
+                run(index, work, whole, wait=wait, say=say)
+                _tell_cost(targets, work, whole, force)
+            run(targets, work, whole, wait=wait, say=say, announce=ranks.announce)
+        else:
+            follow(targets, work, whole, ranks.announced())
+        leave(ranks)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    if not ranks.leads:
+        raise typer.Exit
+
+
+def _print_missing(targets: "Sequence[Node]", work: "Location") -> None:
+    from pipeline.disk import told_in_one_line
+    from pipeline.planning import plan
+
+    with told_in_one_line(work):
+        missing = [step.node for step in plan(targets, work) if step.state != "cached" and step.node not in targets]
+    if missing:
+        print(f"upstream to build first: {', '.join(node.name for node in missing)}", flush=True)
+
+
+def as_workers_see(work: "Location", targets: "Sequence[Node]", resources: "Resources") -> Path:
+    """The work folder by a path that holds elsewhere, after the workers of a scheduler have shown that they see it."""
+    if resources.scheduler is None:
+        return work
+    from pipeline.cluster import check
+    from pipeline.disk import told_in_one_line
+
+    with told_in_one_line(work):
+        say(check(resources.scheduler, work.absolute(), targets))
+    return work.absolute()
+
+
+def _tell_cost(targets: "Sequence[Node]", work: "Location", resources: "Resources", force: bool) -> "list[Node]":
+    """Says what a run will take before it starts, and refuses one that the disk cannot hold.
+
+    Returns:
+        The index, where it must be built before the rest can be told; else nothing.
+    """
+    from pipeline.disk import told_in_one_line
+    from pipeline.estimate import estimates
+    from pipeline.plan_text import require_room, total_text
+    from pipeline.planning import plan
+
+    with told_in_one_line(work):
+        steps = plan(targets, work)
+        waiting = [step.node for step in steps if step.state != "cached"]
+        if not waiting:
+            return []
+        costs = estimates(steps, work, resources)
+        say(total_text(steps, costs, work))
+    if not force:
+        require_room(steps, costs, work)
+    index = [node for node in waiting if node.kind == "index"]
+    told = sum(cost is not None for cost in costs)
+    return index if told < len(waiting) and waiting != index else []
+
+
+def ablate(
+    study: "Study",
+    steps: "Sequence[Step]",
+    costs: "Sequence[Cost | None]",
+    work: "Location",
+    whole: "Resources",
+    jobs: int | None,
+    wait: bool,
+) -> None:
+    """Builds the steps; prints the table after every seed that is complete, and where the page is."""
+    from pipeline import jobs as side_by_side
+    from pipeline.ablation_text import Progress, result_text
+    from pipeline.hardware import default_jobs
+
+    jobs = jobs or default_jobs(whole.device, [cost.memory_bytes for cost in costs if cost and cost.memory_bytes])
+    say(f"{jobs} artifact{'s' * (jobs != 1)} at a time, {os.environ.get('OMP_NUM_THREADS')} threads each")
+    progress = Progress(study, work, say)
+    try:
+        side_by_side.run(
+            steps,
+            work,
+            side_by_side.share(whole, jobs),
+            jobs,
+            wait=wait,
+            say=say,
+            after=progress.finished,
+            marks=study.arms_of(),
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    say(result_text(study, study.seeds, work))
+    page = study.result(study.seeds).path(work)
+    say(f"numbers: {page / 'ablation.parquet'}\nmarkdown: {page / 'ablation.md'}\npage: {page / 'ablation.html'}")
+
+
+def repair(
+    found: "Verified", nodes: "Sequence[Node]", work: "Location", wanted: tuple[str, str, int | None], wait: bool
+) -> None:
+    """Rebuilds what ``found`` says is damaged, and checks it again."""
+    from pipeline.checks import check
+    from pipeline.hardware import resources
+    from pipeline.node import topological
+    from pipeline.repair import Place
+    from pipeline.verify import repair_all
+
+    whole = resources(*wanted, say)
+    able = {node.path(work).name: Place(node, work, whole, wait, say) for node in topological(nodes)}
+    if left := repair_all(found, able, say):
+        remedy = "give the config that they were built with"
+        raise StoreError(f"not of this experiment and not repaired: {', '.join(left)}", where=work, remedy=remedy)
+    paths = {able[name].path for name in found.to_repair if name in able and able[name].path.exists()}
+    if again := [problem for checked in check(sorted(paths), quick=False) for problem in checked.problems]:
+        raise StoreError(f"still damaged after the repair: {again[0]}", remedy="check the disk")
+    say(f"all repaired: {', '.join(found.to_repair)}")
+
+
+def print_scores(nodes: "Sequence[Node]", work: "Location") -> None:
+    """The results as a table, means over seeds, and what they say in one sentence."""
+    scored = [node for node in nodes if node.kind == "evaluate"]
+    if not scored:
+        return
+    from lima_core.stores.scores import concat_scores
+    from lima_core.viz.scores import HARD_SPACE, HEADER, compare, evaluators, reading, score_rows
+    from pipeline.text import table
+
+    scores = concat_scores([node.path(work) for node in scored])
+    comparisons = compare(scores)
+    lines = ["", table(HEADER, score_rows(comparisons)), f"evaluators: {evaluators(scores)}"]
+    if any(comparison.difference is not None for comparison in comparisons):
+        lines.append(reading(comparisons))
+    print("\n".join(lines).replace(HARD_SPACE, " "))
+
+
+def print_report(nodes: "Sequence[Node]", work: "Location") -> None:
+    """Where the page is."""
+    from pipeline.places import readable
+
+    for node in nodes:
+        if node.kind == "report":
+            print(f"report: {readable(node, work, say) / 'report.html'}")
+
+
+@cache
+def own_ranks() -> "Ranks":
+    """Who this process is among those that torchrun started."""
+    from pipeline.ranks import join
+
+    return join(os.environ)
+
+
+def say(line: str) -> None:
+    """One line for the user."""
+    print(line, flush=True)
+
+
+def say_aside(line: str) -> None:
+    """One line that is no result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def prepare_process(threads: int | None = None) -> None:
+    """Threads and memory of this process, before anything heavy is imported."""
+    from pipeline.process import keep_freed_memory, set_threads
+
+    set_threads(threads)
+    keep_freed_memory()
