@@ -22,6 +22,7 @@ from pipeline.manifest import package_version, plain, provenance
 
 SCHEMA = "lima-bench/1"
 PEER_PACKAGES = ("spconv", "spconv-cu126", "spconv-triton", "cumm", "cumm-cu126", "torchsparse", "triton")
+PEER_PACKAGES += ("zarrs", "tensorstore", "litdata", "webdataset")
 """Beside those of every manifest."""
 
 
