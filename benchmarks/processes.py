@@ -1,7 +1,6 @@
 """A command, how long it took and how much memory all its processes held."""
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ class Ran:
 
     seconds: float
     cpu_seconds: float
-    """User and system, of it and of all its children."""
+    """User and system, of all its processes; what one did in the last moment before it ended may be missed."""
     main_bytes: int
     """Peak resident set of its first process."""
     tree_bytes: int
@@ -67,7 +66,7 @@ def timed(command: Sequence[str], check: bool = True) -> Ran:
     Raises:
         RuntimeError: it failed; with what it said last.
     """
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    started = time.monotonic()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=out, stderr=errors, env=environment(), cwd=ROOT)
         watch = _Watch(process.pid)
@@ -76,11 +75,17 @@ def timed(command: Sequence[str], check: bool = True) -> Ran:
         seconds = time.monotonic() - started
         watch.join()
         texts = [file.seek(0) or file.read() for file in (out, errors)]
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if check and process.returncode:
         raise RuntimeError(f"{' '.join(command)}: code {process.returncode}\n{texts[0][-2000:]}\n{texts[1][-2000:]}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Ran(seconds, cpu, watch.main_bytes, watch.tree_bytes, watch.processes, *texts, process.returncode)
+    return Ran(
+        seconds,
+        sum(watch.cpu_s.values()),
+        watch.main_bytes,
+        watch.tree_bytes,
+        watch.processes,
+        *texts,
+        process.returncode,
+    )
 
 
 class _Watch(threading.Thread):
@@ -90,11 +95,14 @@ class _Watch(threading.Thread):
         super().__init__(daemon=True)
         self.root = psutil.Process(pid)
         self.main_bytes = self.tree_bytes = self.processes = 0
+        self.cpu_s: dict[psutil.Process, float] = {}
 
     def run(self) -> None:
         """Until the process is gone."""
         while (main := _resident(self.root)) > 0:
-            others = [size for child in _children(self.root) if (size := _resident(child)) > 0]
+            children = _children(self.root)
+            others = [size for child in children if (size := _resident(child)) > 0]
+            self.cpu_s |= {one: taken for one in (self.root, *children) if (taken := _cpu_s(one)) > 0}
             self.main_bytes = max(self.main_bytes, main)
             self.tree_bytes = max(self.tree_bytes, main + sum(others))
             self.processes = max(self.processes, 1 + len(others))
@@ -107,6 +115,15 @@ def _resident(process: psutil.Process) -> int:
         return process.memory_info().rss
     except psutil.Error:
         return 0
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """User and system so far, of it alone; 0 once it has ended."""
+    try:
+        times = process.cpu_times()
+        return times.user + times.system
+    except psutil.Error:
+        return 0.0
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
