@@ -29,10 +29,6 @@ class Contestant:
     name: str
     prepare: Callable[[], Callable[[], object]]
     """Makes ready what is not timed; returns the work."""
-    before: Callable[[], None] = lambda: None
-    """What is to be put back before the work is timed."""
-    repeats: bool = True
-    """Whether short work is repeated within a round."""
     references: tuple[str, ...] = ()
     """Its ratio is taken to the first of these contestants that ran."""
     peak: str = ""
@@ -49,6 +45,10 @@ class Contestant:
     """Whether its peak memory is wanted."""
     yardstick: bool = False
     """Whether it runs whoever is left out (``Options.only``): the others are read against it."""
+    before: Callable[[], None] = lambda: None
+    """What is to be put back before the work is timed."""
+    repeats: bool = True
+    """Whether short work is repeated within a round."""
 
 
 @dataclass(frozen=True)
