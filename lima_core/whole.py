@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lima_core.claim import SUFFIX, claimed
-from lima_core.storage import Location, is_remote, remove_remote, together, upload
+from lima_core.storage import Location, is_remote, read_bytes, remove_remote, together, upload
 
 LAST = ("zarr.json", "manifest.json")
 """At the top of a folder: with it, the folder is whole."""
@@ -74,15 +74,20 @@ def _rename(partial: Path, final: Path) -> None:
 def copy_to(local: Path, final: Location) -> None:
     """Copies a file or folder to an object storage; of a folder, the file that says that it is whole comes last.
 
-    Where there is one already, that file goes first: what is being replaced is not whole.
+    Where the same is there already, the first copy stays and this one is dropped: that file lists checksums of all
+    others. Where another is there, that file goes first: what is being replaced is not whole.
     """
     if local.is_file():
         upload(local, final)
         return
     files = sorted(path for path in local.rglob("*") if path.is_file())
     last = [path for path in files if path.parent == local and path.name in LAST]
+    there = {path: _bytes_of(final / path.name) for path in last}
+    if last and all(found == path.read_bytes() for path, found in there.items()):
+        return
     for path in last:
-        remove_remote(final / path.name)
+        if there[path] is not None:  # else nothing is removed that another writer has finished by now
+            remove_remote(final / path.name)
 
     def copied(path: Path) -> None:
         upload(path, final.joinpath(*path.relative_to(local).parts))
@@ -90,6 +95,13 @@ def copy_to(local: Path, final: Location) -> None:
     together(copied, [path for path in files if path not in last])
     for path in last:
         copied(path)
+
+
+def _bytes_of(file: Location) -> bytes | None:
+    try:
+        return read_bytes(file)
+    except FileNotFoundError:
+        return None
 
 
 def make_folder(folder: Path) -> None:

@@ -45,33 +45,52 @@ def test_json_is_sorted_and_refuses_nan(tmp_path: Path) -> None:
     assert not (tmp_path / "b.json").exists()
 
 
-def test_on_a_storage_what_says_whole_comes_last_and_goes_first(
-    memory_work: Location, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    files = type(memory_work.fs)
-    put, rm = files.put_file, files.rm
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files that are put on the storage, and what is removed from it, as it happens."""
+    from fsspec.implementations.memory import MemoryFileSystem as Files
+
+    found: list[str] = []
+    put, rm = Files.put_file, Files.rm
 
     def put_file(self: object, local: str, path: str, **kwargs: object) -> None:
-        asked.append(f"put {Path(path).name}")
+        found.append(f"put {Path(path).name}")
         put(self, local, path, **kwargs)
 
     def removed(self: object, path: str, **kwargs: object) -> None:
-        asked.append(f"rm {Path(path).name}")
+        found.append(f"rm {Path(path).name}")
         rm(self, path, **kwargs)
 
-    monkeypatch.setattr(files, "put_file", put_file)
-    monkeypatch.setattr(files, "rm", removed)
-    for _ in range(2):
-        with appears_whole(memory_work / "scene") as partial:
-            (partial / "codes").mkdir(parents=True)
-            for name in ("zarr.json", "codes/zarr.json", "zz"):
-                (partial / name).write_text("{}")
-        assert asked[0] == "rm zarr.json" and asked[-1] == "put zarr.json" and len(asked) == 4
-        asked.clear()
+    monkeypatch.setattr(Files, "put_file", put_file)
+    monkeypatch.setattr(Files, "rm", removed)
+    return found
+
+
+def write_scene(scene: Location, group: str) -> None:
+    with appears_whole(scene) as partial:
+        (partial / "codes").mkdir(parents=True)
+        for name, text in (("zarr.json", group), ("codes/zarr.json", "{}"), ("zz", "{}")):
+            (partial / name).write_text(text)
+
+
+def test_on_a_storage_what_says_whole_comes_last_and_goes_first(memory_work: Location, asked: list[str]) -> None:
+    write_scene(memory_work / "scene", "{}")
+    assert len(asked) == 3 and asked[-1] == "put zarr.json"
+    asked.clear()
+    write_scene(memory_work / "scene", '{"other": 1}')
+    assert len(asked) == 4 and asked[0] == "rm zarr.json" and asked[-1] == "put zarr.json"
+    asked.clear()
     remove(memory_work / "scene")
     assert asked[0] == "rm zarr.json" and asked[-1] == "rm scene"
     assert files_below(memory_work) == {}
+
+
+def test_on_a_storage_a_second_writer_of_the_same_leaves_the_first_alone(
+    memory_work: Location, asked: list[str]
+) -> None:
+    for _ in range(2):
+        write_scene(memory_work / "scene", "{}")
+    assert len(asked) == 3 and set(files_below(memory_work / "scene")) == {"zarr.json", "codes/zarr.json", "zz"}
 
 
 def test_a_failure_uploads_nothing(memory_work: Location) -> None:
