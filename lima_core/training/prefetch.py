@@ -3,11 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import TypeVar
 
 import torch
+
+from lima_core.errors import UserError
 
 Job = TypeVar("Job")
 Loaded = TypeVar("Loaded")
@@ -39,17 +42,28 @@ def _single_threaded_pool(workers: int) -> ThreadPoolExecutor:
     OpenMP counts threads per calling thread. Unhindered, every loader would start a team of its own, and teams wait by
     spinning: on two cores that made a training step four times as slow. ``set_num_threads`` also sets what this thread
     gets, so it is set back when all loaders are there.
+
+    Raises:
+        UserError: the system lets no more threads start.
     """
     num_threads, started = torch.get_num_threads(), Barrier(workers + 1)
 
     def start() -> None:
         torch.set_num_threads(1)
         torch.arange(1 << 16).sum()  # torch reads the number once per thread, at its first parallel work
-        started.wait()
+        with suppress(BrokenBarrierError):  # another could not be started
+            started.wait()
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="load", initializer=start)
-    for _ in range(workers):
-        pool.submit(int)
-    started.wait()
-    torch.set_num_threads(num_threads)
+    try:
+        for _ in range(workers):
+            pool.submit(int)
+        started.wait()
+    except RuntimeError as error:
+        started.abort()
+        pool.shutdown()
+        what, remedy = f"{workers} loader threads cannot be started ({error})", "give fewer --workers"
+        raise UserError(what, remedy=remedy) from error
+    finally:
+        torch.set_num_threads(num_threads)
     return pool

@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+from lima_core.errors import UserError
 from lima_core.training.prefetch import ahead
 
 
@@ -51,3 +52,21 @@ def test_loaders_work_on_one_thread_each_and_leave_ours_alone(workers: int) -> N
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_thread_that_cannot_be_started_lets_the_others_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, start = torch.get_num_threads(), threading.Thread.start
+
+    def starts(thread: threading.Thread) -> None:
+        if thread.name == "load_2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    with pytest.raises(UserError, match=r"^3 loader threads cannot be started \(can't start new thread\); give fewer"):
+        next(ahead(str, range(9), 3))
+    assert torch.get_num_threads() == before
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("load_")]
+    for thread in left:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in left)
