@@ -35,6 +35,15 @@ def test_short_work_is_repeated_within_a_round() -> None:
     assert min(measured.times_ms["slow"]) >= harness.FLOOR_MS
 
 
+def test_what_is_put_back_before_the_work_is_not_timed() -> None:
+    log: list[str] = []
+    before = lambda: (time.sleep(0.03), log.append("b"))  # noqa: E731
+    one = Contestant("a", lambda: lambda: log.append("w"), before=before, repeats=False)
+    measured = measure(case(one), Options(size="quick"))
+    assert "".join(log) == "bw" * 4
+    assert max(measured.times_ms["a"]) < 25
+
+
 def test_the_first_round_is_finished_and_none_begins_late() -> None:
     measured = measure(case(calling([], "a"), calling([], "b")), Options(size="full"), deadline=time.monotonic() - 1)
     assert {name: len(times) for name, times in measured.times_ms.items()} == {"a": 1, "b": 1}
