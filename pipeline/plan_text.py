@@ -1,6 +1,8 @@
 """A plan as people read it, and whether there is room for it."""
 
 from collections.abc import Mapping, Sequence
+from heapq import nlargest
+from operator import itemgetter
 from pathlib import Path
 
 from lima_core.cost import Cost, size
@@ -54,12 +56,13 @@ def require_room(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path
         DataError: what is needed, what is free, what takes it, what to do.
     """
     free = free_bytes(work)
-    missing = {step.node.name: _unwritten(step, cost, work) for step, cost in zip(steps, costs, strict=True) if cost}
-    needed = round(sum(missing.values()) * (1 + MARGIN)) + total(costs).passing_bytes
+    # Names of nodes are not unique here: the arms of an ablation share them.
+    missing = [(_unwritten(step, cost, work), step.node.name) for step, cost in zip(steps, costs, strict=True) if cost]
+    needed = round(sum(num_bytes for num_bytes, _ in missing) * (1 + MARGIN)) + total(costs).passing_bytes
     if free is None or needed <= free:
         return
-    largest = sorted(missing, key=lambda name: missing[name], reverse=True)[:3]
-    takes = ", ".join(f"{name} {size(missing[name])}" for name in largest)
+    largest = nlargest(3, missing, key=itemgetter(0))
+    takes = ", ".join(f"{name} {size(num_bytes)}" for num_bytes, name in largest)
     remedy = "make room (lima clean), give another disk with --work, store less (extract_features.codec), or --force"
     raise DataError(f"{size(needed)} are needed and {size(free)} free; most for {takes}", where=work, remedy=remedy)
 

@@ -100,6 +100,15 @@ def test_a_plan_that_fits_exactly_is_allowed_and_a_byte_more_is_not(
         require_room(steps, [cost], work)
 
 
+def test_artifacts_that_share_a_name_need_room_each(
+    tmp_path: Path, toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = plan([toys.numbers(factor=1.0), toys.numbers(factor=2.0)], tmp_path)
+    monkeypatch.setattr(texts, "free_bytes", lambda path: 1500)
+    with pytest.raises(DataError, match=r"2.04 kB are needed"):
+        require_room(steps, [Cost(1000, 1, 1.0)] * 2, tmp_path)
+
+
 def test_what_a_stopped_run_has_written_needs_no_room(
     one_step: tuple[list[Step], Path], toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
