@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ VICTIMS = {"workers": ("main", "worker", "everything"), "scheduler": ("main", "w
 STAGES = ("build-memory", "distill", "evaluate")
 """Of the commands that build a single stage and what it needs."""
 AFTER_START_S = 8.0
-"""Kills come at any moment of so many seconds after the first stage began, and some before."""
+"""Kills come at any moment of so many seconds after the first stage began, later with every start, and some before."""
 BEFORE_START = 0.1
 """Share of kills while the command still starts."""
 WITH_WORLD = 6
@@ -108,12 +109,14 @@ def one_run(folder: Path, expected: Path, record: dict[str, Any], number: int, a
     if number % WITH_WORLD:
         give_world(expected, work)
     try:
-        for _ in range(100):
-            if len(record["kills"]) >= arguments.kills:
-                return
+        for attempt in count():
             if cluster:
                 cluster.start_missing()
-            if not killed_once(Command(folder, work, stage, cluster), rng, mode, record, number):
+            command = Command(folder, work, stage, cluster)
+            if len(record["kills"]) >= arguments.kills:
+                note_end(command, record, number)
+                break
+            if not killed_once(command, rng, mode, record, number, AFTER_START_S * (1 + attempt / 4)):
                 break
         compare(folder, expected, work, stage, record, number)
     finally:
@@ -122,10 +125,12 @@ def one_run(folder: Path, expected: Path, record: dict[str, Any], number: int, a
         shutil.rmtree(work, ignore_errors=True)
 
 
-def killed_once(command: Command, rng: random.Random, mode: str, record: dict[str, Any], number: int) -> bool:
-    """Starts the command and kills something at a random moment; False when it came to its end by itself."""
+def killed_once(
+    command: Command, rng: random.Random, mode: str, record: dict[str, Any], number: int, latest_s: float
+) -> bool:
+    """Kills something at a random moment before ``latest_s``; False when the command came to its end by itself."""
     before = rng.random() < BEFORE_START
-    wait_s = rng.uniform(0, 4.0 if before else AFTER_START_S)
+    wait_s = rng.uniform(0, 4.0 if before else latest_s)
     if not before:
         command.wait_until_it_builds(PATIENCE_S)
     command.wait(wait_s)
@@ -149,9 +154,7 @@ def note_end(command: Command, record: dict[str, Any], number: int) -> bool:
     return False
 
 
-def compare(
-    folder: Path, expected: Path, work: Path, stage: str | None, record: dict[str, Any], number: int
-) -> None:  # fmt: skip
+def compare(folder: Path, expected: Path, work: Path, stage: str | None, record: dict[str, Any], number: int) -> None:
     """Notes what differs from the undisturbed artifacts, and what was left behind."""
     last = record["finished"][-1] if record["finished"] and record["finished"][-1]["run"] == number else {"run": number}
     if last not in record["finished"]:
