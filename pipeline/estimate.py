@@ -61,8 +61,10 @@ def _cost(
 ) -> Cost | None:
     if hasattr(node.stage, "scale"):
         scale = node.stage.scale(node.config)
-    if scale is None or not hasattr(node.stage, "estimate"):
+    if not hasattr(node.stage, "estimate"):
         return past.unscaled(node)
+    if scale is None:
+        return None  # an earlier artifact says nothing of data that nobody has counted
     same, others = past.of(node)
     tries = ((same, EARLIER), ([measured.small, measured.large] if measured else [], MEASURED), (others, OTHER))
     for seen, source in tries:
@@ -70,6 +72,10 @@ def _cost(
             return predict(node.stage, node.config, scale, resources, seen, source)
     cost = node.stage.estimate(node.config, scale, resources)
     return None if cost == Cost() else replace(cost, source=RULE)
+
+
+def _resources(record: Manifest) -> Mapping[str, Any]:
+    return record.provenance.get("resources", {})
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class _Past:
     """By the folder's name."""
 
     def of(self, node: Node) -> tuple[list[Observation], list[Observation]]:
-        """The newest that differs from ``node`` in size only, and the newest of all; on this machine."""
+        """The newest that differs from ``node`` in size only, and the newest of all."""
         records = self._newest(node.kind)
         same = (self._seen(record, node) for record in records if self._is_kin(record, node))
         others = (self._seen(record, node) for record in records)
@@ -95,15 +101,18 @@ class _Past:
         return newest and Cost(newest.num_bytes, None, newest.seconds, source=OTHER)
 
     def _newest(self, kind: str) -> list[Manifest]:
+        """Of this machine."""
         same = [record for _, record in self.by_name.values() if record.recipe["stage"] == kind]
-        return sorted((each for each in same if not each.resumed), key=lambda each: each.created, reverse=True)
+        told = [record for record in same if not record.resumed and self._is_of_here(record)]
+        return sorted(told, key=lambda record: record.created, reverse=True)
+
+    def _is_of_here(self, record: Manifest) -> bool:
+        names = [record.provenance.get(name) for name in ("cpu", "num_cores", "gpu")]
+        return calibration.machine_word(*names, _resources(record).get("engine")) == self.on
 
     def _seen(self, record: Manifest, node: Node) -> Observation | None:
-        """What ``record`` took, and of how much; None where its index or config can no longer be read, or elsewhere."""
-        used = record.provenance.get("resources", {})
-        names = [record.provenance.get(name) for name in ("cpu", "num_cores", "gpu")]
-        if calibration.machine_word(*names, used.get("engine")) != self.on:
-            return None
+        """What ``record`` took, and of how much; None where its index or config can no longer be read."""
+        used = _resources(record)
         try:
             config = config_from(record.recipe["config"], node.stage)
             scale = node.stage.scale(config) if hasattr(node.stage, "scale") else self._scale(record, node)

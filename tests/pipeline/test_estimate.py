@@ -70,6 +70,23 @@ def test_an_artifact_of_another_machine_tells_no_time(tmp_path: Path, estimating
     assert cost.source == RULE
 
 
+def test_an_earlier_artifact_says_nothing_of_data_that_nobody_has_counted(
+    tmp_path: Path, estimating: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run([estimating.numbers(scenes=2)], tmp_path, Resources())
+    monkeypatch.delattr(estimating.make, "scale")
+    assert estimates(plan([estimating.numbers(scenes=20)], tmp_path), tmp_path, Resources()) == [None]
+
+
+@pytest.mark.parametrize(("engine", "known"), [("native", True), ("elsewhere", False)])
+def test_a_stage_without_a_rule_takes_what_it_took_on_this_machine(
+    tmp_path: Path, toys: SimpleNamespace, engine: str, known: bool
+) -> None:
+    run([toys.numbers(scenes=2)], tmp_path, Resources(engine=engine))
+    (cost,) = estimates(plan([toys.numbers(scenes=20)], tmp_path), tmp_path, Resources(engine="native"))
+    assert (cost is not None) == known
+
+
 def test_without_a_scale_the_plan_says_after_index(tmp_path: Path, toys: SimpleNamespace) -> None:
     steps = plan([toys.numbers()], tmp_path)
     text = plan_text(steps, estimates(steps, tmp_path, Resources()), tmp_path)
