@@ -107,6 +107,8 @@ class _Past:
         return sorted(told, key=lambda record: record.created, reverse=True)
 
     def _is_of_here(self, record: Manifest) -> bool:
+        if _resources(record).get("scheduler"):
+            return False  # its workers may be any machines
         names = [record.provenance.get(name) for name in ("cpu", "num_cores", "gpu")]
         return calibration.machine_word(*names, _resources(record).get("engine")) == self.on
 

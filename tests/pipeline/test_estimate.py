@@ -78,6 +78,12 @@ def test_an_earlier_artifact_says_nothing_of_data_that_nobody_has_counted(
     assert estimates(plan([estimating.numbers(scenes=20)], tmp_path), tmp_path, Resources()) == [None]
 
 
+def test_what_a_cluster_took_is_not_what_this_machine_takes(tmp_path: Path, estimating: SimpleNamespace) -> None:
+    run([estimating.numbers(scenes=2)], tmp_path, Resources(scheduler="tcp://elsewhere:8786"))
+    (cost,) = estimates(plan([estimating.numbers(scenes=20)], tmp_path), tmp_path, Resources())
+    assert cost.source == RULE
+
+
 @pytest.mark.parametrize(("engine", "known"), [("native", True), ("elsewhere", False)])
 def test_a_stage_without_a_rule_takes_what_it_took_on_this_machine(
     tmp_path: Path, toys: SimpleNamespace, engine: str, known: bool
