@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from lima_core.checksums import FILES, GROUP, STAMP, FileSum, bytes_sum, file_sum, is_stamped, write_stamped
+from lima_core.claim import SUFFIX
 from lima_core.errors import StoreError
 from lima_core.storage import Location, files_below, read_bytes, together
 from pipeline.fingerprint import digest
@@ -21,6 +22,8 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 LOGS = "logs/"
 """Files below it tell of a run: they hold times, and differ whenever the same artifact is built again."""
+PASSING = "resume"
+"""Folder with what a stopped stage goes on from; it is kept until the artifact is whole, and is no part of it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def listed(artifact: Location) -> Contents:
     Raises:
         StoreError: a part lacks a file that it lists, or has it in another size.
     """
-    sizes = own_files(artifact)
+    sizes = _lasting(own_files(artifact))
     groups = read_groups(artifact, sizes)
     files = {name: bytes_sum(data) for name, data in groups.items()}
     parts = tuple(sorted(folder_of(name) for name, data in groups.items() if told_files(data)))
@@ -67,17 +70,22 @@ def listed(artifact: Location) -> Contents:
 
 
 def is_complete(artifact: Location) -> bool:
-    """Whether every file is there in its size, and no other: what a repair has taken things from is not."""
+    """Whether every file is there in its size, and no other that lasts: what a repair took things from is not."""
     try:
         listed, _ = read(artifact)
     except StoreError:
         return False
-    return {name: found.num_bytes for name, found in listed.files.items()} == own_files(artifact)
+    return {name: found.num_bytes for name, found in listed.files.items()} == _lasting(own_files(artifact))
 
 
 def own_files(artifact: Location) -> dict[str, int]:
     """Sizes of all files that a list of the artifact's files has to name."""
     return {name: size for name, size in files_below(artifact).items() if name not in (FILE, MANIFEST)}
+
+
+def _lasting(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Without what is removed before the artifact appears: resume states, and what killed writers left."""
+    return {name: size for name, size in sizes.items() if not name.startswith(f"{PASSING}/") and SUFFIX not in name}
 
 
 def read_groups(artifact: Location, names: Iterable[str]) -> dict[str, bytes]:

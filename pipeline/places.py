@@ -25,7 +25,7 @@ from lima_core.storage import (
     read_bytes,
     together,
 )
-from lima_core.whole import appears_whole, copy_to, make_folder, publish, remove
+from lima_core.whole import appears_whole, copy_to, make_folder, publish, remove, sweep
 from pipeline import contents, lock, manifest
 from pipeline.node import Node, located
 
@@ -91,6 +91,8 @@ def finish(node: Node, work: Location) -> None:
         return  # it is there already
     local = node.path(here(work))
     if place.exists():
+        remove(place / contents.PASSING)
+        sweep(place)
         if is_remote(work):
             remove(local)  # an older copy
         publish(place, local)

@@ -12,7 +12,7 @@ from typing import Any
 from lima_core.errors import UserError
 from lima_core.storage import Location, is_remote
 from lima_core.types import Resources
-from lima_core.whole import make_folder, sweep
+from lima_core.whole import make_folder
 from pipeline import disk, lock, manifest, places
 from pipeline.node import Node, input_paths, topological
 from pipeline.planning import Step, is_finished, plan
@@ -135,8 +135,6 @@ def _build(
         summary = node.stage.run(node.config, inputs, place, resources)
     seconds = round(time.monotonic() - started, 3)
     still_alone()
-    if not is_remote(place):
-        sweep(place)
     record = manifest.write(
         place,
         name=node.name,

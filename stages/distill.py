@@ -38,7 +38,7 @@ from lima_core.training.cost import (
     training_bytes,
     training_disk_bytes,
 )
-from lima_core.training.loop import FitConfig, finish, fit
+from lima_core.training.loop import FitConfig, fit
 from lima_core.types import Resources
 
 VERSION = 6
@@ -94,7 +94,6 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     if resources.rank > 0:
         return {}
     save(out)
-    finish(out)
     return {
         **asdict(result),
         "teacher": targets.teacher,

@@ -53,7 +53,7 @@ from lima_core.training.cost import (
     training_bytes,
     training_disk_bytes,
 )
-from lima_core.training.loop import FitConfig, FitResult, finish
+from lima_core.training.loop import FitConfig, FitResult
 from lima_core.training.optim import AdamWConfig
 from lima_core.types import Config as BaseConfig
 from lima_core.types import DatasetFacts, Frame, Resources
@@ -154,7 +154,6 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         out / "predictions", eval_set(dataset_config(index.dataset)), index.facts.classes, config.init == "pretrained"
     )
     predict(model, dataset, frames, start.voxels, predictions, resources)
-    finish(out)
     return _summary(result, trained, frames, start) | {"selection": meta["selection"]}
 
 

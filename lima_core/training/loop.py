@@ -29,14 +29,14 @@ from lima_core.training.objective import Loss
 from lima_core.training.optim import ParamGroup, build_optimiser, one_group
 from lima_core.training.plan import Plan, own_parts, plan_of, require_shares
 from lima_core.training.prefetch import ahead
-from lima_core.training.resume import Curve, State, finish, load_state, save_state
+from lima_core.training.resume import Curve, State, load_state, save_state
 from lima_core.training.step import Batch, Stepper
 from lima_core.training.transfer import arriving, pinned
 from lima_core.training.trial import FROM_STEPS, trial
 from lima_core.types import Resources
 from lima_core.whole import appears_whole
 
-__all__ = ["Batch", "FitConfig", "FitResult", "Source", "finish", "fit"]
+__all__ = ["Batch", "FitConfig", "FitResult", "Source", "fit"]
 
 Save = Callable[[Path], None]
 """Writes what the module has learned so far into a folder that is there."""
@@ -103,7 +103,7 @@ def fit(
             float32.
         source: samples; loaded ahead by ``resources.workers`` threads.
         config: length, batch, optimiser, schedule, precision.
-        out: gets ``curve.parquet``, ``logs/``, ``checkpoints/`` if wanted and, until ``finish(out)``, ``resume/``.
+        out: gets ``curve.parquet``, ``logs/``, ``checkpoints/`` if wanted and ``resume/``, which the runner removes.
         resources: where and how fast; with several processes all must call this alike.
         seed: of the order of the samples.
         title: first word of every log line.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lima_core.errors import CheckpointError
 from lima_core.training.checkpoint import plain_tensors, require_match
 from lima_core.training.ema import Ema
-from lima_core.whole import appears_whole, remove
+from lima_core.whole import appears_whole
 
 FOLDER, STATE = "resume", "state.safetensors"
 
@@ -120,8 +120,3 @@ def load_state(out: Path, state: State) -> None:
     columns = _part(tensors, "curve/")
     state.done = facts["step"]
     state.curve = Curve.from_columns({name: columns[name].numpy() for name in facts["curve"]})
-
-
-def finish(out: Path) -> None:
-    """Removes the resume state: the caller has everything it needs under its final name."""
-    remove(out / FOLDER)

@@ -2,11 +2,14 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +18,10 @@ import pytest
 from lima_core.errors import BusyError, DataError, StoreError
 from lima_core.types import Resources
 from pipeline import contents, lock, manifest
-from pipeline.node import Source
+from pipeline.node import Node, Source
 from pipeline.planning import plan
 from pipeline.runner import run
+from tests.pipeline.conftest import load_toy
 
 ROOT = Path(__file__).parents[2]
 CHILD = """
@@ -199,3 +203,31 @@ def test_a_run_killed_before_the_last_rename_only_renames(tmp_path: Path, toys: 
     run([node], tmp_path, Resources(), say=lines.append)
     assert lines == [f"[1/1] finished  {path.name}, of which only the last step was missing"]
     assert (path / manifest.FILE).stat().st_mtime_ns == written
+
+
+def run_until(number: int, node: Node, work: Path) -> None:
+    """Builds in a process that is killed right before it renames or removes something for this time."""
+    left = iter(range(number))
+
+    def dying(real: Callable) -> Callable:
+        return lambda *names, **options: os._exit(9) if next(left, None) is None else real(*names, **options)
+
+    for name in ("replace", "rename", "unlink", "rmdir"):
+        setattr(os, name, dying(getattr(os, name)))
+    run([node], work, Resources(), say=lambda line: None)
+
+
+def test_a_kill_at_any_moment_costs_a_training_at_most_one_step(tmp_path: Path) -> None:
+    train = load_toy("train_steps")
+    node = Node("trained", train, train.Config(steps=2), {})
+    for number in count():
+        work = tmp_path / str(number)
+        process = multiprocessing.get_context("fork").Process(target=run_until, args=(number, node, work))
+        process.start()
+        process.join()
+        (path,) = run([node], work, Resources(), say=lambda line: None)
+        assert len((work / "steps.txt").read_text().split()) <= 3, number
+        assert sorted(contents.own_files(path)) == ["weights.json"] and contents.is_complete(path)
+        if process.exitcode == 0:
+            break
+    assert number > 10

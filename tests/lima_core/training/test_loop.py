@@ -20,7 +20,7 @@ from lima_core.training import loop
 from lima_core.training.checkpoint import read_weights, save_weights
 from lima_core.training.choice import Validation
 from lima_core.training.config import KeepConfig
-from lima_core.training.loop import FitConfig, finish, fit
+from lima_core.training.loop import FitConfig, fit
 from lima_core.training.objective import Objective
 from lima_core.training.optim import (
     AdamWConfig,
@@ -32,6 +32,7 @@ from lima_core.training.optim import (
     SGDConfig,
 )
 from lima_core.types import Resources
+from lima_core.whole import remove
 from tests.lima_core.training import toy
 
 CPU = Resources()
@@ -123,8 +124,7 @@ def test_a_finished_training_is_not_run_again(tmp_path: Path) -> None:
     result = train(first, Line(), tmp_path, config)
     assert train(second, source, tmp_path, config) == result
     assert source.asked == [] and same(first, second)
-    finish(tmp_path)
-    assert not (tmp_path / "resume").exists()
+    remove(tmp_path / "resume")
     train(make_net(), source, tmp_path, config)
     assert len(source.asked) == 3
 
