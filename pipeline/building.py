@@ -49,9 +49,7 @@ def build(
         whole = replace(whole, checkpoint_activations=recompute, scheduler=scheduler)
         if ranks.leads:
             work = as_workers_see(work, targets, whole)
-            if index := _tell_cost(targets, work, whole, force):
-                run(index, work, whole, wait=wait, say=say)
-                _tell_cost(targets, work, whole, force)
+            tell_cost(targets, work, whole, wait, force)
             run(targets, work, whole, wait=wait, say=say, announce=ranks.announce)
         else:
             follow(targets, work, whole, ranks.announced())
@@ -84,12 +82,27 @@ def as_workers_see(work: "Location", targets: "Sequence[Node]", resources: "Reso
     return work.absolute()
 
 
-def _tell_cost(targets: "Sequence[Node]", work: "Location", resources: "Resources", force: bool) -> "list[Node]":
+def tell_cost(
+    targets: "Sequence[Node]", work: "Location", resources: "Resources", wait: bool, force: bool, jobs: int | None = 1
+) -> "tuple[list[Step], list[Cost | None]]":
     """Says what a run will take before it starts, and refuses one that the disk cannot hold.
 
-    Returns:
-        The index, where it must be built before the rest can be told; else nothing.
+    The index is built first where nothing can be told without it; what was then planned is returned.
     """
+    from pipeline.runner import run
+
+    steps, costs = _tell_cost(targets, work, resources, force, jobs)
+    waiting = [(step.node, cost) for step, cost in zip(steps, costs, strict=True) if step.state != "cached"]
+    index = [node for node, cost in waiting if node.kind == "index" and cost is None]
+    if not index or len(index) == len(waiting):
+        return steps, costs
+    run(index, work, resources, wait=wait, say=say)
+    return _tell_cost(targets, work, resources, force, jobs)
+
+
+def _tell_cost(
+    targets: "Sequence[Node]", work: "Location", resources: "Resources", force: bool, jobs: int | None
+) -> "tuple[list[Step], list[Cost | None]]":
     from pipeline.disk import told_in_one_line
     from pipeline.estimate import estimates
     from pipeline.plan_text import require_room, total_text
@@ -97,36 +110,33 @@ def _tell_cost(targets: "Sequence[Node]", work: "Location", resources: "Resource
 
     with told_in_one_line(work):
         steps = plan(targets, work)
-        waiting = [step.node for step in steps if step.state != "cached"]
-        if not waiting:
-            return []
+        if all(step.state == "cached" for step in steps):
+            return steps, [None] * len(steps)
         costs = estimates(steps, work, resources)
-        say(total_text(steps, costs, work))
-    if not force:
-        require_room(steps, costs, work)
-    index = [node for node in waiting if node.kind == "index"]
-    told = sum(cost is not None for cost in costs)
-    return index if told < len(waiting) and waiting != index else []
+        jobs = jobs or num_jobs(costs, resources)
+        say(total_text(steps, costs, work, jobs))
+        if not force:
+            require_room(steps, costs, work, jobs)
+    return steps, costs
 
 
-def ablate(
-    study: "Study",
-    steps: "Sequence[Step]",
-    costs: "Sequence[Cost | None]",
-    work: "Location",
-    whole: "Resources",
-    jobs: int | None,
-    wait: bool,
-) -> None:
-    """Builds the steps; prints the table after every seed that is complete, and where the page is."""
-    from pipeline import jobs as side_by_side
-    from pipeline.ablation_text import Progress, result_text
+def num_jobs(costs: "Sequence[Cost | None]", resources: "Resources") -> int:
+    """Artifacts to build at a time, where nobody said."""
     from pipeline.hardware import default_jobs
 
-    jobs = jobs or default_jobs(whole.device, [cost.memory_bytes for cost in costs if cost and cost.memory_bytes])
-    say(f"{jobs} artifact{'s' * (jobs != 1)} at a time, {os.environ.get('OMP_NUM_THREADS')} threads each")
+    return default_jobs(resources.device, [cost.memory_bytes for cost in costs if cost and cost.memory_bytes])
+
+
+def ablate(study: "Study", work: "Location", whole: "Resources", jobs: int | None, wait: bool, force: bool) -> None:
+    """Builds all arms; prints the table after every seed that is complete, and where the page is."""
+    from pipeline import jobs as side_by_side
+    from pipeline.ablation_text import Progress, result_text
+
     progress = Progress(study, work, say)
     try:
+        steps, costs = tell_cost(study.targets, work, whole, wait, force, jobs)
+        jobs = jobs or num_jobs(costs, whole)
+        say(f"{jobs} artifact{'s' * (jobs != 1)} at a time, {os.environ.get('OMP_NUM_THREADS')} threads each")
         side_by_side.run(
             steps,
             work,

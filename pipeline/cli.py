@@ -171,24 +171,20 @@ def ablate_command(
     from pipeline import ablation
     from pipeline.estimate import estimates
     from pipeline.hardware import resources
-    from pipeline.plan_text import plan_text, require_room, total_text
+    from pipeline.plan_text import plan_text
     from pipeline.planning import plan
     from stages import ablation as stage
 
     study = ablation.study(wanted.flow(), stage, config, overrides or [], seed)
     print(ablation.sharing_text(study), flush=True)
     whole = replace(resources(device, engine, workers, building.say), scheduler=scheduler)
-    work = work if plan_only else building.as_workers_see(work, study.targets, whole)
+    if not plan_only:
+        building.ablate(study, building.as_workers_see(work, study.targets, whole), whole, jobs, wait, force)
+        return
     with told_in_one_line(work):
         steps = plan(study.targets, work)
         costs = estimates(steps, work, whole)
-    if plan_only:
-        print(plan_text(steps, costs, work, study.arms_of()))
-        return
-    building.say(total_text(steps, costs, work))
-    if not force:
-        require_room(steps, costs, work)
-    building.ablate(study, steps, costs, work, whole, jobs, wait)
+        print(plan_text(steps, costs, work, study.arms_of(), jobs or building.num_jobs(costs, whole)))
 
 
 @app.command("plan")

@@ -6,6 +6,7 @@ else an earlier one of another config, else the stage's rule of thumb. All but t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,14 @@ def estimates(steps: Sequence[Step], work: Path, resources: Resources) -> list[C
     return costs
 
 
-def total(costs: Iterable[Cost | None]) -> Cost:
-    """Sum of disk and time and maximum of memory and of passing disk, over what is known."""
+def total(costs: Iterable[Cost | None], jobs: int = 1) -> Cost:
+    """Sum of disk and time over what is known; of memory and of passing disk what the ``jobs`` largest take."""
     known = [cost for cost in costs if cost]
     return Cost(
         disk_bytes=sum(cost.disk_bytes or 0 for cost in known),
-        memory_bytes=max((cost.memory_bytes or 0 for cost in known), default=0),
+        memory_bytes=sum(nlargest(jobs, (cost.memory_bytes or 0 for cost in known))),
         seconds=sum(cost.seconds or 0.0 for cost in known),
-        passing_bytes=max((cost.passing_bytes for cost in known), default=0),
+        passing_bytes=sum(nlargest(jobs, (cost.passing_bytes for cost in known))),
     )
 
 

@@ -19,7 +19,11 @@ MARGIN = 0.02
 
 
 def plan_text(
-    steps: Sequence[Step], costs: Sequence[Cost | None], work: Path, arms: Mapping[str, str] | None = None
+    steps: Sequence[Step],
+    costs: Sequence[Cost | None],
+    work: Path,
+    arms: Mapping[str, str] | None = None,
+    jobs: int = 1,
 ) -> str:
     """A table of what will happen, and a line of what it takes altogether.
 
@@ -36,20 +40,20 @@ def plan_text(
     ]
     why = "reason" if arms is None else "arm"
     header = ["artifact", "state", "disk", "memory", "time", "known from", why]
-    return table(header, rows) + "\n" + total_text(steps, costs, work)
+    return table(header, rows) + "\n" + total_text(steps, costs, work, jobs)
 
 
-def total_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path) -> str:
-    """One line: what a run of the plan will take."""
+def total_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path, jobs: int = 1) -> str:
+    """One line: what a run of the plan will take, with so many artifacts at a time."""
     waiting = [cost for step, cost in zip(steps, costs, strict=True) if step.state != "cached"]
-    whole, unknown = total(waiting), sum(cost is None for cost in waiting)
+    whole, unknown = total(waiting, jobs), sum(cost is None for cost in waiting)
     passing = f" and {size(whole.passing_bytes)} while training" if whole.passing_bytes else ""
     takes = f"{size(whole.disk_bytes or 0)} disk{passing} ({free_text(work)}), {size(whole.memory_bytes or 0)} memory"
     rest = f"; {unknown} of them not counted, their cost is not known yet" if unknown else ""
     return f"{len(waiting)} of {len(steps)} to build: {takes}, {duration(whole.seconds)}{rest}"
 
 
-def require_room(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path) -> None:
+def require_room(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path, jobs: int = 1) -> None:
     """Refuses a plan for which the disk is too small; an object storage says nothing about its free space.
 
     Raises:
@@ -58,7 +62,7 @@ def require_room(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path
     free = free_bytes(work)
     # Names of nodes are not unique here: the arms of an ablation share them.
     missing = [(_unwritten(step, cost, work), step.node.name) for step, cost in zip(steps, costs, strict=True) if cost]
-    needed = round(sum(num_bytes for num_bytes, _ in missing) * (1 + MARGIN)) + total(costs).passing_bytes
+    needed = round(sum(num_bytes for num_bytes, _ in missing) * (1 + MARGIN)) + total(costs, jobs).passing_bytes
     if free is None or needed <= free:
         return
     largest = nlargest(3, missing, key=itemgetter(0))

@@ -98,3 +98,12 @@ def test_a_mistake_in_an_arm_is_one_line(folder: Path, capsys: pytest.CaptureFix
         cli.main(["ablate", str(folder / "wrong.yaml"), "--work", str(folder / "work")])
     (line,) = capsys.readouterr().err.splitlines()
     assert exit_.value.code == 2 and "arm '+ far': distill.method.frames 9 is above build_memory.frames 3" in line
+
+
+def test_the_disk_is_asked_again_when_the_index_is_there(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.plan_text.free_bytes", lambda path: 20_000)
+    assert ablate(folder, "--work", str(folder / "small")) == 2
+    assert " are needed and 20 kB free" in capsys.readouterr().err
+    assert [path.name.split("-")[0] for path in (folder / "small").iterdir() if path.name[0] != "."] == ["index"]

@@ -105,6 +105,21 @@ def test_a_total_sums_disk_and_time_and_takes_the_largest_memory() -> None:
     assert total(costs) == Cost(3, 5, 1.0, passing_bytes=7)
 
 
+def test_of_several_at_a_time_the_largest_meet() -> None:
+    costs = [Cost(1, 5, 1.0, passing_bytes=7), Cost(1, 9, 1.0, passing_bytes=1), None, Cost(1, 3, 1.0, passing_bytes=4)]
+    assert total(costs, jobs=2) == Cost(3, 14, 3.0, passing_bytes=11)
+
+
+def test_resume_states_of_all_jobs_need_room(
+    tmp_path: Path, toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = plan([toys.numbers(factor=1.0), toys.numbers(factor=2.0)], tmp_path)
+    monkeypatch.setattr(texts, "free_bytes", lambda path: 2100)
+    require_room(steps, [Cost(1000, 1, 1.0, passing_bytes=50)] * 2, tmp_path, jobs=1)
+    with pytest.raises(DataError, match=r"2.14 kB are needed"):
+        require_room(steps, [Cost(1000, 1, 1.0, passing_bytes=50)] * 2, tmp_path, jobs=2)
+
+
 @pytest.fixture
 def one_step(tmp_path: Path, toys: SimpleNamespace) -> tuple[list[Step], Path]:
     return plan([toys.numbers()], tmp_path), tmp_path
