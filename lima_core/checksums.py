@@ -57,7 +57,12 @@ def sums_below(folder: Path) -> dict[str, FileSum]:
 
 
 def seal(part: Path, attributes: dict[str, Any]) -> None:
-    """Writes the group's ``zarr.json`` with its attributes and the checksums of all that is in it: now it is whole."""
+    """Writes the group's ``zarr.json`` with its attributes and the checksums of all that is in it: now it is whole.
+
+    Raises:
+        FileNotFoundError: the folder was taken away while it was written; it is not made anew, empty.
+    """
+    part.stat()
     group = part / GROUP
     group.unlink(missing_ok=True)
     files = {name: list(astuple(found)) for name, found in sums_below(part).items()}

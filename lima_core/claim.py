@@ -7,8 +7,9 @@ free was left by the dead, and nobody has to be asked whether a process still ru
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -16,20 +17,23 @@ SUFFIX = ".writing"
 
 
 @contextmanager
-def claimed(final: Path) -> Iterator[Path]:
+def claimed(final: Path) -> Iterator[tuple[Path, Callable[[], bool]]]:
     """Yields ``<final>.writing``, or where another writer has that, ``<final>.2.writing`` and so on; on the same disk.
 
-    There may be something under that name, which is no one's.
+    There may be something under that name, which is no one's. With it comes what tells whether the claim still holds:
+    it does not where the folder around it has been renamed, or swept by a run that took this writer for dead.
     """
     for number in count(1):
         place = final.with_name(final.name + (f".{number}" if number > 1 else "") + SUFFIX)
         lock = place.with_name(place.name + ".lock")
         if (descriptor := _locked(lock)) is not None:
             break
+    is_kept = partial(_is, descriptor, lock)
     try:
-        yield place
+        yield place, is_kept
     finally:
-        lock.unlink(missing_ok=True)
+        if is_kept():
+            lock.unlink(missing_ok=True)
         os.close(descriptor)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lima_core.claim import SUFFIX, claimed
+from lima_core.errors import BusyError
 from lima_core.storage import Location, is_remote, read_bytes, remove_remote, together, upload
 
 LAST = ("zarr.json", "manifest.json")
@@ -124,6 +125,10 @@ def appears_whole(final: Location) -> Iterator[Path]:
     """Yields a local path to write to; what is there appears as ``final`` on success and is removed on failure.
 
     What an earlier, killed process left is removed; another that is alive is not disturbed (``claim``).
+
+    Raises:
+        BusyError: the folder around ``final`` is no longer the one in which this began; nothing appears, for part of
+            what was written is gone with it.
     """
     if is_remote(final):
         with tempfile.TemporaryDirectory(prefix="lima-") as folder:
@@ -132,14 +137,18 @@ def appears_whole(final: Location) -> Iterator[Path]:
             copy_to(partial, final)
         return
     make_folder(final.parent)
-    with claimed(final) as partial:
+    with claimed(final) as (partial, is_kept):
         remove(partial)
         try:
             yield partial
+            if not is_kept():
+                what = "its folder was finished or removed by another process meanwhile"
+                raise BusyError(what, where=final, remedy="nothing is lost; run again")
             publish(partial, final)
         except BaseException:
             with suppress(OSError):  # The first failure is told; the next writer clears this away.
-                remove(partial)
+                if is_kept():
+                    remove(partial)
             raise
 
 

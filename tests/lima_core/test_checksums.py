@@ -50,6 +50,12 @@ def test_a_part_is_there_when_it_is_sealed_and_lists_what_it_holds(tmp_path: Pat
     assert files_of(tmp_path).keys() == {"codes/c/0"}
 
 
+def test_a_part_that_was_taken_away_is_not_sealed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        seal(tmp_path / "scene-1", {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unreadable_metadata_is_told(tmp_path: Path) -> None:
     (tmp_path / "zarr.json").write_text('{"attri')
     with pytest.raises(StoreError, match=r"zarr\.json: unreadable metadata; run lima verify --repair"):

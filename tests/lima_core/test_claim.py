@@ -4,18 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from lima_core.checksums import is_sealed, seal
 from lima_core.claim import claimed
-from lima_core.whole import appears_whole
+from lima_core.errors import BusyError
+from lima_core.whole import appears_whole, sweep
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from lima_core.claim import claimed
-with claimed(Path(sys.argv[1])) as place:
+with claimed(Path(sys.argv[1])) as (place, _):
     place.mkdir()
     (place / "half").write_text("old")
     print(place.name, flush=True)
@@ -55,9 +59,9 @@ def test_a_live_writer_elsewhere_is_left_alone_and_a_dead_one_is_cleared_away(tm
 
 def test_two_writers_in_one_process_have_two_names(tmp_path: Path) -> None:
     with claimed(tmp_path / "a") as first, claimed(tmp_path / "a") as second, claimed(tmp_path / "b") as third:
-        assert [place.name for place in (first, second, third)] == ["a.writing", "a.2.writing", "b.writing"]
+        assert [place.name for place, _ in (first, second, third)] == ["a.writing", "a.2.writing", "b.writing"]
     with claimed(tmp_path / "a") as again:
-        assert again == first
+        assert again[0] == first[0]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,3 +93,39 @@ def test_a_folder_that_never_says_whether_it_is_whole_is_not_replaced(tmp_path: 
     with pytest.raises(OSError, match="not empty"), appears_whole(final) as partial:
         scene(partial, "new", marker="model")
     assert [path.name for path in tmp_path.iterdir()] == ["export"] and (final / "notes").exists()
+
+
+def write_scene(final: Path, meanwhile: Callable[[], object] = lambda: None) -> None:
+    with appears_whole(final) as folder:
+        for name in ("codes", "has_image"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "0").write_text(name)
+            meanwhile()
+        seal(folder, {})
+
+
+def test_a_slow_writer_publishes_nothing_where_its_folder_was_finished_meanwhile(tmp_path: Path) -> None:
+    half, whole = tmp_path / "store.partial", tmp_path / "store"
+
+    def others_finish() -> None:
+        if not whole.exists():
+            write_scene(half / "scene")
+            sweep(half)
+            half.rename(whole)
+
+    with pytest.raises(BusyError, match=r"scene: its folder was finished or removed by another process meanwhile"):
+        write_scene(half / "scene", others_finish)
+    assert is_sealed(whole / "scene") and not (half / "scene").exists()
+    write_scene(half / "scene")  # what the slow one left is in nobody's way
+    assert [path.name for path in half.iterdir()] == ["scene"]
+
+
+def test_a_writer_whose_claim_was_swept_leaves_the_next_one_alone(tmp_path: Path) -> None:
+    with ExitStack() as next_one:
+        with pytest.raises(BusyError), appears_whole(tmp_path / "scene") as slow:
+            slow.mkdir()
+            sweep(tmp_path)
+            place, is_kept = next_one.enter_context(claimed(tmp_path / "scene"))
+            assert place == slow
+            place.mkdir()
+        assert is_kept() and place.is_dir()
