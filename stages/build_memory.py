@@ -80,8 +80,9 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         raise DataError("has no camera, nothing can teach its points", where=where, remedy=remedy)
     chosen = [scene for scene, splits in index.counts().items() if splits.keys() & set(config.splits)]
     if not chosen:
-        splits = sorted({frame.split for frame in index.frames()})
-        raise ConfigError(f"no scene in {list(config.splits)}, the index has {splits}", where="build_memory.splits")
+        raise ConfigError(
+            f"no scene in {list(config.splits)}, the index has {list(index.splits())}", where="build_memory.splits"
+        )
     create_bank(out, config.frames, config.voxel_size_m, index.facts.cameras, list(chosen))
     missing = unwritten_scenes(out, list(chosen))
     map_parts(partial(build_scene, config, inputs, out), missing, resources, "build-memory")

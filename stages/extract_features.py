@@ -174,8 +174,8 @@ def feature_facts(config: Config, teacher: Teacher, index: FrameIndex) -> Featur
     """Everything that is known before an image is read."""
     chosen = {scene for split in config.splits for scene in index.scenes(split)}
     if not chosen:
-        splits = sorted({frame.split for frame in index.frames()})
-        raise ConfigError(f"no scene in {config.splits}, the index has {splits}", where="extract-features.splits")
+        there = list(index.splits())
+        raise ConfigError(f"no scene in {config.splits}, the index has {there}", where="extract-features.splits")
     check_directions(config.codec, teacher.channels, where="extract-features.codec")
     return FeatureFacts(
         channels=teacher.channels,
@@ -247,11 +247,18 @@ def fit_sample(index: FrameIndex, num_images: int) -> list[tuple[Frame, Camera]]
     Raises:
         DataError: the train split has no image.
     """
-    images = [(frame, camera) for frame in index.frames(split="train") for camera in frame.cameras if camera]
-    if not images:
+    rows = index.rows("train")
+    images = index.num_images()[rows]
+    ends = np.cumsum(images)
+    total = int(images.sum())
+    if not total:
         raise DataError("the train split has no image to learn from", where=f"data set {index.facts.name}")
-    count = min(num_images, len(images))
-    return [images[(2 * i + 1) * len(images) // (2 * count)] for i in range(count)]
+    count = min(num_images, total)
+    chosen = (2 * np.arange(count) + 1) * total // (2 * count)
+    of_frame = np.searchsorted(ends, chosen, side="right")
+    place = chosen - (ends - images)[of_frame]  # among the images of its frame
+    frames = index.at(rows[of_frame])
+    return [(frame, [camera for camera in frame.cameras if camera][i]) for frame, i in zip(frames, place, strict=True)]
 
 
 class FitSample(Sequence[torch.Tensor]):

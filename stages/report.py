@@ -176,14 +176,14 @@ def page_title(config: Config, opened: Opened) -> str:
 def header(title: str, opened: Opened) -> str:
     """What this is, in a few lines, and the result in one."""
     index, inputs = opened.index, opened.inputs
-    frames = index.frames()
-    splits = {split: sum(frame.split == split for frame in frames) for split in ("train", "val", "none")}
+    splits = index.splits()
+    num_frames = sum(splits.values())
     origin = "synthetic, generated" if index.facts.synthetic else "recorded"
     poses = "" if index.facts.poses == "recorded" else f"; poses {index.facts.poses}"
     data = (
-        f"{index.facts.name}: {origin}{poses}; {scores.counted(len(index.scenes()), 'scene')}, {len(frames)} key frames"
+        f"{index.facts.name}: {origin}{poses}; {scores.counted(len(index.scenes()), 'scene')}, {num_frames} key frames"
     )
-    counts = ", ".join(f"{number} {split}" for split, number in splits.items() if number)
+    counts = ", ".join(f"{splits[split]} {split}" for split in ("train", "val", "none") if split in splits)
     metas = [read_meta(path / "backbone") for path in (inputs.distills or {}).values()]
     stores = [store for store in (opened.store, opened.materialised) if store]
     teachers = {meta["teacher"] for meta in metas} | {store.facts.teacher for store in stores}

@@ -7,7 +7,7 @@ back bit for bit, and the same frames give the same bytes.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -63,13 +63,14 @@ class FrameIndex:
         self._table = table
         self._scene = np.array(_values(_column(table, "scene")), dtype=object)
         self._split = np.array(_values(_column(table, "split")), dtype=object)
+        self._place = _places(self._scene)
 
     @classmethod
     def open(cls, path: Location) -> "FrameIndex":
         """Opens the index in the artifact folder ``path``.
 
         Raises:
-            StoreError: missing, truncated, or of another schema version.
+            StoreError: missing, truncated, of another schema version, or with a scene in several places.
         """
         file = path / FILE
         try:
@@ -109,7 +110,14 @@ class FrameIndex:
 
     def scenes(self, split: str | None = None) -> tuple[str, ...]:
         """Names of the scenes with a frame in ``split`` (None: any), in file order."""
-        return tuple(dict.fromkeys(self._scene[self._rows(None, split)]))
+        if split is None:
+            return tuple(self._place)
+        return tuple(dict.fromkeys(self._scene[self._split == split]))
+
+    def splits(self) -> dict[str, int]:
+        """Frames of every split that has any, by its name."""
+        names, counts = np.unique(self._split.astype(str), return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Frames of every scene by split, in file order."""
@@ -125,17 +133,38 @@ class FrameIndex:
         Raises:
             StoreError: there is no such scene.
         """
-        if scene is not None and scene not in self._scene:
+        if scene is not None and scene not in self._place:
             raise StoreError(f"no scene {scene!r} in the frame index", remedy=did_you_mean(scene, self.scenes()))
-        return tuple(_frames(self._table.filter(pa.array(self._rows(scene, split)))))
-
-    def _rows(self, scene: str | None, split: str | None) -> np.ndarray:
-        rows = np.ones(len(self._scene), dtype=bool)
-        if scene is not None:
-            rows &= self._scene == scene
+        rows = slice(0, len(self._scene)) if scene is None else self._place[scene]
+        table = self._table.slice(rows.start, rows.stop - rows.start)
         if split is not None:
-            rows &= self._split == split
-        return rows
+            table = table.filter(pa.array(self._split[rows] == split))
+        return tuple(_frames(table))
+
+    def num_images(self) -> np.ndarray:
+        """Images of every frame (F,) int64, in file order."""
+        cameras = _column(self._table, "cameras")
+        ends = np.cumsum(cameras.value_lengths().to_numpy(zero_copy_only=False))
+        there = np.r_[0, np.cumsum(cameras.flatten().is_valid().to_numpy(zero_copy_only=False))]
+        return np.diff(there[np.r_[0, ends]])
+
+    def rows(self, split: str) -> np.ndarray:
+        """Numbers (F,) int64 of the frames of one split, in file order."""
+        return np.flatnonzero(self._split == split)
+
+    def at(self, rows: np.ndarray) -> tuple[Frame, ...]:
+        """Frames by their numbers (N,) in file order; a number may come twice."""
+        return tuple(_frames(self._table.take(pa.array(rows))))
+
+
+def _places(scene: np.ndarray) -> dict[str, slice]:
+    """Rows of every scene, in file order: with them a scene is read without a look at all others."""
+    starts = np.flatnonzero(scene[1:] != scene[:-1]) + 1
+    bounds = [0, *starts.tolist(), len(scene)] if len(scene) else [0]
+    places = {scene[start]: slice(start, end) for start, end in pairwise(bounds)}
+    if len(places) != len(bounds) - 1:
+        raise StoreError("frames of a scene do not lie together in the frame index", remedy="build it again")
+    return places
 
 
 def _table(frames: Sequence[Frame]) -> pa.Table:

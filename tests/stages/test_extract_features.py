@@ -275,6 +275,17 @@ def test_fit_sample_is_spread_evenly(inputs: Inputs) -> None:
     assert [(f.token, c.name) for f, c in fit_sample(index, 999)] == everything
 
 
+def test_fit_sample_reads_no_frame_but_those_it_takes(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images are those of a list of all, frames of other splits and missing cameras left out."""
+    index = FrameIndex.open(inputs.index)
+    images = [(f.token, c.name) for f in index.frames(split="train") for c in f.cameras if c]
+    monkeypatch.setattr(FrameIndex, "frames", lambda *_, **__: pytest.fail("built every frame"))
+    for wanted in range(1, len(images) + 2):
+        count = min(wanted, len(images))
+        expected = [images[(2 * i + 1) * len(images) // (2 * count)] for i in range(count)]
+        assert [(f.token, c.name) for f, c in fit_sample(index, wanted)] == expected
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("folder", "dataset"),

@@ -74,6 +74,27 @@ def test_scenes_keep_file_order_and_filters_apply(tmp_path: Path) -> None:
     assert_same(index.frames("a")[1], FRAMES[4])
 
 
+def test_a_scene_is_read_without_a_look_at_the_others(tmp_path: Path) -> None:
+    index = FrameIndex.write(tmp_path, FRAMES, FACTS, DATASET)
+    index._scene = index._split = None
+    assert [frame.token for frame in index.frames("a")] == ["a_0", "a_1", "a_2"]
+
+
+def test_a_scene_in_several_places_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"^frames of a scene do not lie together in the frame index; build it again$"):
+        FrameIndex.write(tmp_path, [FRAMES[0], FRAMES[3], FRAMES[1]], FACTS, DATASET)
+
+
+def test_counts_and_frames_by_number(tmp_path: Path) -> None:
+    index = FrameIndex.write(tmp_path, FRAMES, FACTS, DATASET)
+    assert index.splits() == {"train": 4, "val": 2} and index.rows("val").tolist() == [2, 5]
+    assert index.num_images().tolist() == [sum(camera is not None for camera in one.cameras) for one in FRAMES]
+    for read, number in zip(index.at(np.array([5, 1, 1])), (5, 1, 1), strict=True):
+        assert_same(read, FRAMES[number])
+    empty = FrameIndex.write(tmp_path, [], FACTS, DATASET)
+    assert empty.splits() == {} and empty.scenes() == () and empty.num_images().tolist() == []
+
+
 def test_arrays_are_writable_so_that_torch_takes_them(tmp_path: Path) -> None:
     read = FrameIndex.write(tmp_path, FRAMES, FACTS, DATASET).frames()[1]
     read.global_from_lidar[0, 0] = 1
