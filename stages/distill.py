@@ -22,7 +22,7 @@ from lima_core.memory.cross_sequence import split_regions
 from lima_core.memory.targets import BankTargets, materialised_targets
 from lima_core.methods import MethodConfig, build_method
 from lima_core.methods.lima import Lima, LimaConfig
-from lima_core.models import BackboneConfig, build_backbone
+from lima_core.models import BackboneConfig, build_backbone, num_parameters
 from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.models.recompute import recompute_activations
 from lima_core.stores.feature_store import FeatureStore
@@ -104,14 +104,14 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
 
 def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
     """Disk, memory and time before anything starts."""
-    num_parameters = sum(p.numel() for p in build_backbone(config.backbone, IN_CHANNELS).parameters())
+    num_weights = num_parameters(config.backbone, IN_CHANNELS)
     num_frames = scale.frames_in(config.splits)
     scans = num_scans(config.fit, num_frames)
     return Cost(
-        disk_bytes=training_disk_bytes(config.fit, num_frames, num_parameters),
-        memory_bytes=training_bytes(config.fit, scale.num_points, max(config.backbone.decoder_widths), num_parameters),
-        seconds=1.0 + scans * scan_seconds(scale.num_points, num_parameters),
-        passing_bytes=resume_bytes(config.fit, num_parameters),
+        disk_bytes=training_disk_bytes(config.fit, num_frames, num_weights),
+        memory_bytes=training_bytes(config.fit, scale.num_points, max(config.backbone.decoder_widths), num_weights),
+        seconds=1.0 + scans * scan_seconds(scale.num_points, num_weights),
+        passing_bytes=resume_bytes(config.fit, num_weights),
     )
 
 

@@ -31,7 +31,7 @@ from lima_core.loading.heldout import hold_out, require_labelled, scenes_hash
 from lima_core.loading.limits import LimitsConfig
 from lima_core.loading.segmentation import IN_CHANNELS, SegmentationSource
 from lima_core.loading.subsets import Subset, SubsetConfig, subset_frames, take_subset
-from lima_core.models import BackboneConfig, build_backbone
+from lima_core.models import BackboneConfig, num_parameters
 from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.predictions import Predictions
@@ -160,22 +160,22 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
 def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
     """Disk, memory and time before anything starts: the training, looks at held-out scenes, the predictions."""
     backbone = config.backbone or MinkUNetConfig()
-    num_parameters = sum(p.numel() for p in build_backbone(backbone, IN_CHANNELS).parameters())
+    num_weights = num_parameters(backbone, IN_CHANNELS)
     num_frames = subset_frames([scene.train for scene in scale.scenes if scene.train], config.subset)
     num_val = scale.frames_in(("val",))
-    scans, scan_s = num_scans(config.fit, num_frames), scan_seconds(scale.num_points, num_parameters)
+    scans, scan_s = num_scans(config.fit, num_frames), scan_seconds(scale.num_points, num_weights)
     looked_at = 0.0
     if config.selection.rule == "best":
         looked_at = scans / config.selection.every * config.selection.heldout
     kept = _kept_bytes(config, num_frames, scale.num_points, backbone.decoder_widths[-1])
     seconds = _probe_seconds(config, num_frames, scans, kept, scale.num_points, scan_s) if config.probe else None
     fit = config.fit.model_copy(update={"batch_size": 1, "accumulate": 1}) if config.probe else config.fit
-    memory_bytes = training_bytes(fit, scale.num_points, max(backbone.decoder_widths), num_parameters)
+    memory_bytes = training_bytes(fit, scale.num_points, max(backbone.decoder_widths), num_weights)
     return Cost(
-        disk_bytes=training_disk_bytes(config.fit, num_frames, num_parameters) + num_val * scale.num_points,
+        disk_bytes=training_disk_bytes(config.fit, num_frames, num_weights) + num_val * scale.num_points,
         memory_bytes=memory_bytes + min(kept, DEFAULT_BUDGET_BYTES),
         seconds=1.0 + (scans * scan_s if seconds is None else seconds) + (looked_at + num_val) * scan_s * FORWARD,
-        passing_bytes=resume_bytes(config.fit, 0 if config.probe else num_parameters),
+        passing_bytes=resume_bytes(config.fit, 0 if config.probe else num_weights),
     )
 
 

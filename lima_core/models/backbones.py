@@ -1,5 +1,8 @@
 """Backbones: minkunet. To add one: a file with its config and builder, and a line in each of these two."""
 
+from functools import cache
+
+import torch
 from torch import nn
 
 from lima_core.models.minkunet import MinkUNetConfig, build_minkunet
@@ -22,3 +25,10 @@ def build_backbone(config: BackboneConfig, in_channels: int, engine: str = "nati
         in the same order with ``out_channels``.
     """
     return build_minkunet(config, in_channels, engine, seed)
+
+
+@cache
+def num_parameters(config: BackboneConfig, in_channels: int) -> int:
+    """Parameters of a backbone, counted without making their values: plans ask for every training."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build_backbone(config, in_channels).parameters())

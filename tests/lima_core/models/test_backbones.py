@@ -7,7 +7,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from lima_core.models import BackboneConfig, build_backbone
+from lima_core.models import BackboneConfig, build_backbone, num_parameters
 from lima_core.models.minkunet import MinkUNetConfig
 from lima_core.sparse import ENGINES
 from lima_core.sparse.tensor import SparseTensor
@@ -117,3 +117,11 @@ def test_autocast_bf16_is_close(config: BackboneConfig, engine: str) -> None:
 
 def test_configs_survive_json(config: BackboneConfig) -> None:
     assert TypeAdapter(BackboneConfig).validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("config", SMALL)
+def test_parameters_are_counted_without_making_them(config: BackboneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = sum(parameter.numel() for parameter in build_backbone(config, in_channels=3).parameters())
+    assert num_parameters(config, 3) == expected
+    monkeypatch.setattr("lima_core.models.backbones.build_backbone", None)  # the second time nothing is built
+    assert num_parameters(config.model_copy(), 3) == expected
