@@ -145,10 +145,19 @@ def all_workers(client: "Client") -> dict[str, Any]:
     return client.scheduler_info(n_workers=-1)["workers"]
 
 
-def has_gpus(address: str) -> bool:
-    """Whether a worker of that scheduler declares the resource GPU."""
+def device_of_workers(address: str) -> tuple[str, str]:
+    """``cuda`` where a worker of that scheduler declares the resource GPU, else ``cpu``; and a line about it."""
     with client_of(address) as client:
-        return gpu_slots(all_workers(client)) > 0
+        workers = all_workers(client)
+    if able := sum(gpu_slots({0: worker}) > 0 for worker in workers.values()):
+        return "cuda", gpu_workers_text(able, len(workers))
+    return "cpu", "on CPUs: no worker declares the resource GPU"
+
+
+def gpu_workers_text(num_able: int, num_all: int) -> str:
+    """Who does what needs a GPU."""
+    few = f"{num_able} of " if num_able < num_all else ""
+    return f"on cuda of {few}{num_all} worker{'s' * (num_all != 1)}" + (", those with the resource GPU" if few else "")
 
 
 class _Mapping:
@@ -160,7 +169,7 @@ class _Mapping:
         self.name = f"{work_name(work)}-{uuid4().hex[:8]}"
         self.running: dict[Any, tuple[int, Future]] = {}
         self.finished: SimpleQueue[Future] = SimpleQueue()
-        self.workers = self.slots = 0
+        self.workers, self.slots = -1, 0  # -1: nobody has looked
         self.looked = self.seen = time.monotonic()
 
     def run(self, parts: Sequence[Any], progress: PartsProgress) -> list[Any]:
@@ -203,7 +212,7 @@ class _Mapping:
             self.seen = self.looked
         elif self.looked - self.seen > NO_WORKER_S:
             remedy = "start workers and run again: what is finished is kept"
-            raise UserError(f"no worker for {NO_WORKER_S:.0f} s", where=self._place(), remedy=remedy)
+            raise UserError(f"{self._nobody()} for {NO_WORKER_S:.0f} s", where=self._place(), remedy=remedy)
         if self.scheduler:
             self._tell_change(len(able), len(everyone), progress)
         elif len(able) < self.workers:
@@ -215,9 +224,13 @@ class _Mapping:
         if num_able == self.workers:
             return
         if not num_able:
-            progress.say(f"no worker is left at {self.scheduler}; waiting for one")
-        elif self.needs and num_able < num_all:
-            progress.say(f"on {num_able} of {num_all} workers, those with the resource GPU")
+            left = " is left" if self.workers > 0 else ""
+            progress.say(f"{self._nobody()}{left} at {self.scheduler}; waiting for one")
+        elif self.needs and self.workers >= 0:
+            progress.say(f"now {gpu_workers_text(num_able, num_all)}")
+
+    def _nobody(self) -> str:
+        return "no worker with the resource GPU" if self.needs else "no worker"
 
     def _result(self, future: "Future", part: Any, unit: str) -> Any:
         """What the work returned; an error of user or disk, and any other, is raised as it is."""

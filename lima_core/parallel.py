@@ -98,13 +98,18 @@ def map_parts(
         return results
 
 
-def device_of_parts(resources: Resources) -> str:
-    """Where parts that gain by a GPU are done: this machine's device; of a cluster ``cuda`` if a worker declares it."""
+def device_of_parts(resources: Resources, title: str) -> str:
+    """Where parts that gain by a GPU are done: this machine's device; of a cluster ``cuda`` if a worker declares it.
+
+    Which of the two a cluster has is told, as ``title`` tells its progress.
+    """
     if not resources.scheduler:
         return resources.device
     from lima_core import cluster
 
-    return "cuda" if cluster.has_gpus(resources.scheduler) else "cpu"
+    device, told = cluster.device_of_workers(resources.scheduler)
+    print(f"{title}: {told}", file=sys.stderr, flush=True)
+    return device
 
 
 @contextmanager

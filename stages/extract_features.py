@@ -102,7 +102,7 @@ def run(config: Config, inputs: Inputs, out: Location, resources: Resources) -> 
             has channels, or no scene is in the splits.
         DataError: an image is missing, truncated or of another size than its calibration says.
     """
-    device = device_of_parts(resources)
+    device = device_of_parts(resources, "extract-features")
     on_gpu = device != "cpu"
     job = Job(config, inputs, out, device, resources.workers if on_gpu else 0)
     opened.cache_clear()

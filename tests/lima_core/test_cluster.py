@@ -179,15 +179,36 @@ def test_a_scheduler_that_dies_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_parts_that_gain_by_it_go_to_the_workers_with_a_gpu(two: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    assert device_of_parts(on(two)) == "cpu"
+    assert device_of_parts(on(two), "test") == "cpu"
+    assert capsys.readouterr().err == "test: on CPUs: no worker declares the resource GPU\n"
     gpu = two.add_worker("--resources", "GPU=1")
     wait_for_workers(two, len(two.workers))
-    assert device_of_parts(on(two)) == "cuda"
+    assert device_of_parts(on(two), "test") == "cuda"
+    assert capsys.readouterr().err == "test: on cuda of 1 of 3 workers, those with the resource GPU\n"
     results = map_parts(worker_of, range(4), on(two), "test", on_gpu=True)
     assert {pid for _, pid in results} == {gpu.pid}
-    assert "test: on 1 of 3 workers, those with the resource GPU" in capsys.readouterr().err
     gpu.kill()
     gpu.wait()
+
+
+@pytest.mark.parametrize(("on_gpu", "who"), [(True, "no worker with the resource GPU"), (False, "no worker")])
+def test_nobody_who_could_work_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], on_gpu: bool, who: str
+) -> None:
+    monkeypatch.setattr(cluster, "LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(cluster, "NO_WORKER_S", 0.3)
+    with running(tmp_path / "cluster", num_workers=int(on_gpu)) as found:
+        with pytest.raises(UserError, match=rf"^{found.address}: {who} for 0 s; start workers and run again"):
+            map_parts(worker_of, [1], on(found), "test", on_gpu=on_gpu)
+        assert capsys.readouterr().err == f"test: {who} at {found.address}; waiting for one\n"
+
+
+@pytest.mark.parametrize(
+    ("able", "everyone", "told"),
+    [(1, 1, "on cuda of 1 worker"), (3, 3, "on cuda of 3 workers"), (1, 3, "on cuda of 1 of 3 workers, those with ")],
+)
+def test_who_has_a_gpu_in_words(able: int, everyone: int, told: str) -> None:
+    assert cluster.gpu_workers_text(able, everyone).startswith(told)
 
 
 def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
