@@ -144,7 +144,10 @@ def create(place: Location, data: bytes) -> bool:
         patiently(lambda: file_system(place).pipe_file(place.path, data, mode="create"), place)
     except FileExistsError:
         # A first try whose answer was lost has written it as well.
-        return read_bytes(place) == data
+        try:
+            return read_bytes(place) == data
+        except FileNotFoundError:
+            return False  # whoever had written it has removed it since
     return True
 
 
@@ -186,8 +189,9 @@ def _options(scheme: str) -> dict[str, object]:
 def _remote_bytes(place: Location) -> bytes:
     files = file_system(place)
     size = files.info(place.path)["size"]
-    data = files.cat_file(place.path, start=0, end=size) if size else b""
-    _check_length(len(data), size)
+    data = files.cat_file(place.path) if size else b""
+    if len(data) != size:  # cut short on its way, or written anew since its size was asked for
+        _check_length(len(data), files.info(place.path)["size"])
     return data
 
 

@@ -62,7 +62,7 @@ class Lease:
     def content(self) -> bytes:
         """What is written next; every beat's is another."""
         told = {"host": platform.node(), "pid": os.getpid(), "space": _pid_space(), "since": self._since}
-        return json.dumps({**told, "token": self.token, "beat": self.beats}).encode()
+        return json.dumps({**told, "token": self.token, "beat": f"{self.beats:012d}"}).encode()
 
     def is_ours(self) -> bool:
         """Whether the object on the storage is this process's; if it is gone it is written anew."""

@@ -101,6 +101,13 @@ def finish(node: Node, work: Location) -> None:
         copy_to(local, node.path(work))
 
 
+def drop(node: Node, work: Location) -> None:
+    """Removes what was built here of an artifact that another process has finished on the storage."""
+    place = build_path(node, work)
+    if not is_remote(place):
+        remove(place)
+
+
 def readable(node: Node, work: Location, say: Say) -> Location:
     """Where the finished artifact of ``node`` is read; fetched to this machine first, where that is needed.
 

@@ -135,6 +135,11 @@ def _build(
         summary = node.stage.run(node.config, inputs, place, resources)
     seconds = round(time.monotonic() - started, 3)
     still_alone()
+    if is_finished(node, work):
+        # This process was away for so long that another has taken over, finished and given back.
+        places.drop(node, work)
+        say(f"finished  {name} by another process meanwhile; what was built here is dropped")
+        return
     record = manifest.write(
         place,
         name=node.name,

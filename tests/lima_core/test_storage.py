@@ -253,3 +253,28 @@ def test_a_path_stays_a_path() -> None:
     assert location("work") == Path("work") and location("file:///a/b") == Path("/a/b")
     assert location(Path("a")) == Path("a") and isinstance(location("a"), Path)
     assert os.fspath(location("/a:b//c")) == "/a:b/c"
+
+
+def test_a_file_that_is_written_anew_between_its_size_and_its_bytes_is_read_whole(
+    memory_work: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, real = memory_work / "lease", type(memory_work.fs).info
+    write_bytes(place, b"beat 9")
+
+    def grown(files: Any, path: str, **options: Any) -> dict[str, Any]:
+        found = real(files, path, **options)
+        files.pipe_file(path, b"beat 10")
+        return found
+
+    monkeypatch.setattr(type(memory_work.fs), "info", grown)
+    assert read_bytes(place) == b"beat 10"
+
+
+def test_a_file_that_is_removed_right_after_it_was_in_the_way_was_not_created(
+    memory_work: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise FileExistsError
+
+    monkeypatch.setattr(type(memory_work.fs), "pipe_file", refuse)
+    assert not create(memory_work / "lease", b"ours")

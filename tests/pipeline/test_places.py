@@ -239,3 +239,26 @@ def test_the_scratch_is_named_by_the_url_and_free_space_is_not_known(memory_work
     assert found == scratch_of(location("s3://bucket/some/work"), {"XDG_CACHE_HOME": "/c"})
     assert found != scratch_of(location("s3://bucket-some/work"), {"XDG_CACHE_HOME": "/c"})
     assert disk.free_bytes(memory_work) is None and disk.free_text(memory_work) == "free space not known"
+
+
+@pytest.mark.parametrize("kind", ["parts", "numbers"])
+def test_a_run_that_slept_while_another_finished_leaves_its_artifact_alone(
+    memory_work: Location, toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    node, lines = getattr(toys, kind)(), []
+    monkeypatch.setattr(lease, "RHYTHM", Rhythm(beat_s=60, stale_s=300, settle_s=0.01))
+
+    def others_finish(line: str) -> None:
+        lines.append(line)
+        if "started" in line:
+            write_bytes(node.path(memory_work) / "manifest.json", json.dumps(theirs).encode())
+            remove_remote(lock.lock_path(node.path(memory_work)))
+
+    (path,) = run([node], memory_work, Resources())
+    theirs = json.loads(read_bytes(path / "manifest.json"))
+    for place in (path, node.path(here(memory_work))):
+        remove(place)
+    run([node], memory_work, Resources(), say=others_finish)
+    assert lines[-1].endswith(f"{path.name} by another process meanwhile; what was built here is dropped")
+    assert json.loads(read_bytes(path / "manifest.json")) == theirs
+    assert not node.partial_path(here(memory_work)).exists()
