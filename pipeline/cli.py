@@ -171,7 +171,7 @@ def ablate_command(
     from pipeline import ablation
     from pipeline.estimate import estimates
     from pipeline.hardware import resources
-    from pipeline.plan_text import plan_text
+    from pipeline.plan_text import plan_text, refusal
     from pipeline.planning import plan
     from stages import ablation as stage
 
@@ -184,7 +184,10 @@ def ablate_command(
     with told_in_one_line(work):
         steps = plan(study.targets, work)
         costs = estimates(steps, work, whole)
-        print(plan_text(steps, costs, work, study.arms_of(), jobs or building.num_jobs(costs, whole)))
+        jobs = jobs or building.num_jobs(costs, whole)
+        print(plan_text(steps, costs, work, study.arms_of(), jobs))
+        if refused := refusal(steps, costs, work, jobs):
+            print(f"a run would be refused: {refused}")
 
 
 @app.command("plan")
@@ -204,7 +207,7 @@ def plan_command(
     from pipeline.disk import told_in_one_line
     from pipeline.estimate import RULE, estimates
     from pipeline.hardware import resources
-    from pipeline.plan_text import plan_text
+    from pipeline.plan_text import plan_text, refusal
     from pipeline.planning import plan
 
     building.prepare_process()
@@ -217,7 +220,10 @@ def plan_command(
         if calibrate:
             calibration.calibrate(steps, work, whole, building.say)
         costs = estimates(steps, work, whole)
+        refused = refusal(steps, costs, work)
     print(plan_text(steps, costs, work))
+    if refused:
+        print(f"a run would be refused: {refused}")
     if any(cost and cost.source == RULE for cost in costs) and not calibrate:
         print("rules of thumb were made on other machines; lima plan --calibrate measures this one")
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from heapq import nlargest
 from operator import itemgetter
-from pathlib import Path
 
 from lima_core.cost import Cost, size
 from lima_core.errors import DataError
-from pipeline import places
+from lima_core.storage import Location, is_remote
+from pipeline import manifest, places
 from pipeline.disk import free_bytes, free_text
 from pipeline.estimate import total
 from pipeline.manifest import folder_bytes
@@ -21,7 +21,7 @@ MARGIN = 0.02
 def plan_text(
     steps: Sequence[Step],
     costs: Sequence[Cost | None],
-    work: Path,
+    work: Location,
     arms: Mapping[str, str] | None = None,
     jobs: int = 1,
 ) -> str:
@@ -43,7 +43,7 @@ def plan_text(
     return table(header, rows) + "\n" + total_text(steps, costs, work, jobs)
 
 
-def total_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path, jobs: int = 1) -> str:
+def total_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Location, jobs: int = 1) -> str:
     """One line: what a run of the plan will take, with so many artifacts at a time."""
     waiting = [cost for step, cost in zip(steps, costs, strict=True) if step.state != "cached"]
     whole, unknown = total(waiting, jobs), sum(cost is None for cost in waiting)
@@ -53,25 +53,45 @@ def total_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path, 
     return f"{len(waiting)} of {len(steps)} to build: {takes}, {duration(whole.seconds)}{rest}"
 
 
-def require_room(steps: Sequence[Step], costs: Sequence[Cost | None], work: Path, jobs: int = 1) -> None:
-    """Refuses a plan for which the disk is too small; an object storage says nothing about its free space.
+def require_room(steps: Sequence[Step], costs: Sequence[Cost | None], work: Location, jobs: int = 1) -> None:
+    """Raises what ``refusal`` says, if anything."""
+    if error := refusal(steps, costs, work, jobs):
+        raise error
 
-    Raises:
-        DataError: what is needed, what is free, what takes it, what to do.
+
+def refusal(steps: Sequence[Step], costs: Sequence[Cost | None], work: Location, jobs: int = 1) -> DataError | None:
+    """Why a plan cannot be built: what is needed, what is free, what takes it, what to do; None where there is room.
+
+    An object storage does not say what is free there; asked is the disk of this machine that goes with it.
     """
-    free = free_bytes(work)
-    # Names of nodes are not unique here: the arms of an ablation share them.
-    missing = [(_unwritten(step, cost, work), step.node.name) for step, cost in zip(steps, costs, strict=True) if cost]
+    here = places.here(work)
+    # Names of nodes are not unique: the arms of an ablation share them.
+    missing = [
+        (_unwritten(step, cost, work), step.node.name)
+        for step, cost in zip(steps, costs, strict=True)
+        if cost and not is_remote(places.build_path(step.node, work))
+    ]
+    missing += _to_fetch(steps, work)
     needed = round(sum(num_bytes for num_bytes, _ in missing) * (1 + MARGIN)) + total(costs, jobs).passing_bytes
-    if free is None or needed <= free:
-        return
+    free = free_bytes(here)
+    if needed <= free:
+        return None
     largest = nlargest(3, missing, key=itemgetter(0))
     takes = ", ".join(f"{name} {size(num_bytes)}" for num_bytes, name in largest)
-    remedy = "make room (lima clean), give another disk with --work, store less (extract_features.codec), or --force"
-    raise DataError(f"{size(needed)} are needed and {size(free)} free; most for {takes}", where=work, remedy=remedy)
+    other = "another disk with XDG_CACHE_HOME" if is_remote(work) else "another disk with --work"
+    remedy = f"make room (lima clean), give {other}, store less (extract_features.codec), or --force"
+    return DataError(f"{size(needed)} are needed and {size(free)} free; most for {takes}", where=here, remedy=remedy)
 
 
-def _unwritten(step: Step, cost: Cost, work: Path) -> int:
+def _to_fetch(steps: Sequence[Step], work: Location) -> list[tuple[int, str]]:
+    """Bytes and name of what is on an object storage and has to be copied here first."""
+    read = {node.fingerprint for step in steps if step.state != "cached" for node in step.node.upstream}
+    nodes = [step.node for step in steps if step.state == "cached" and step.node.fingerprint in read]
+    absent = [node for node in nodes if places.at_hand(node, work) is None]
+    return [(manifest.read(node.path(work)).num_bytes, node.name) for node in absent]
+
+
+def _unwritten(step: Step, cost: Cost, work: Location) -> int:
     """Bytes that a step has still to write."""
     done = folder_bytes(places.build_path(step.node, work)) if step.state == "resume" else 0
     return max(0, (cost.disk_bytes or 0) - done)

@@ -196,6 +196,7 @@ def test_a_run_that_the_disk_cannot_hold_is_refused_and_forced(lima: object, mon
         "another disk with --work, store less (extract_features.codec), or --force"
     ]
     assert not list(Path("work").glob("numbers-*"))
+    assert refused.err[0].replace("lima", "a run would be refused", 1) in lima("plan").out
     assert lima("run", "--force").code == 0
 
 

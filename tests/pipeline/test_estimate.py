@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -5,8 +6,9 @@ import pytest
 
 from lima_core.cost import Cost, Scale, SceneScale
 from lima_core.errors import DataError
+from lima_core.storage import Location, location
 from lima_core.types import Resources
-from pipeline import disk
+from pipeline import manifest, places
 from pipeline import plan_text as texts
 from pipeline.estimate import EARLIER, OTHER, RULE, estimates, total
 from pipeline.plan_text import plan_text, require_room, total_text
@@ -158,11 +160,36 @@ def test_what_a_stopped_run_has_written_needs_no_room(
     require_room(plan([toys.numbers()], work), [Cost(1000, 1, 1.0)], work)
 
 
-def test_an_object_storage_is_never_full_and_that_is_said(
-    one_step: tuple[list[Step], Path], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
+    """An object storage of this process; little is free on the disk that goes with it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(texts, "free_bytes", lambda path: 1500)
+    return location(f"memory://bucket/{tmp_path.name}")
+
+
+def test_an_object_storage_is_never_full_and_that_is_said(storage: Location, toys: SimpleNamespace) -> None:
+    steps = plan([toys.parts()], storage)
+    require_room(steps, [Cost(10**18, 1, 1.0)], storage)
+    assert "1e+06 TB disk (free space not known)" in total_text(steps, [Cost(10**18, 1, 1.0)], storage)
+
+
+def test_what_is_built_here_to_lie_on_a_storage_needs_room_here(
+    storage: Location, toys: SimpleNamespace, tmp_path: Path
 ) -> None:
-    steps, work = one_step
-    monkeypatch.setattr(texts, "free_bytes", lambda path: None)
-    monkeypatch.setattr(disk, "free_bytes", lambda path: None)
-    require_room(steps, [Cost(10**18, 1, 1.0)], work)
-    assert "1e+06 TB disk (free space not known)" in total_text(steps, [Cost(10**18, 1, 1.0)], work)
+    steps = plan([toys.parts(toys.numbers())], storage)
+    require_room(steps, [Cost(1000, 1, 1.0)] * 2, storage)
+    with pytest.raises(DataError, match=rf"{tmp_path}.*2.04 kB are needed.*most for numbers 2 kB; .*XDG_CACHE_HOME"):
+        require_room(steps, [Cost(2000, 1, 1.0)] * 2, storage)
+
+
+def test_what_has_to_be_fetched_first_needs_room(storage: Location, toys: SimpleNamespace) -> None:
+    numbers = toys.numbers()
+    (made,) = run([numbers], storage, Resources())
+    steps = plan([toys.total(numbers)], storage)
+    fetched = round(1.02 * manifest.read(made).num_bytes)
+    require_room(steps, [None, Cost(0, 1, 1.0, passing_bytes=1500)], storage)  # the copy is still here
+    shutil.rmtree(numbers.path(places.here(storage)))
+    require_room(steps, [None, Cost(0, 1, 1.0, passing_bytes=1500 - fetched)], storage)
+    with pytest.raises(DataError, match="most for numbers"):
+        require_room(steps, [None, Cost(0, 1, 1.0, passing_bytes=1501 - fetched)], storage)
