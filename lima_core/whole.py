@@ -6,6 +6,7 @@ inside it and for a JSON file alike.
 """
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -21,6 +22,8 @@ from lima_core.storage import Location, is_remote, read_bytes, remove_remote, to
 
 LAST = ("zarr.json", "manifest.json")
 """At the top of a folder: with it, the folder is whole."""
+SCRATCH = "lima-writing-"
+LOCK = ".lock"
 
 
 def fsync_path(path: Path) -> None:
@@ -124,15 +127,15 @@ def sweep(folder: Path) -> None:
 def appears_whole(final: Location) -> Iterator[Path]:
     """Yields a local path to write to; what is there appears as ``final`` on success and is removed on failure.
 
-    What an earlier, killed process left is removed; another that is alive is not disturbed (``claim``).
+    What an earlier, killed process of this machine left is removed; another that is alive is not disturbed.
 
     Raises:
         BusyError: the folder around ``final`` is no longer the one in which this began; nothing appears, for part of
             what was written is gone with it.
     """
     if is_remote(final):
-        with tempfile.TemporaryDirectory(prefix="lima-") as folder:
-            partial = Path(folder, final.name)
+        with _scratch() as folder:
+            partial = folder / final.name
             yield partial
             copy_to(partial, final)
         return
@@ -150,6 +153,46 @@ def appears_whole(final: Location) -> Iterator[Path]:
                 if is_kept():
                     remove(partial)
             raise
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Yields an empty folder below ``$TMPDIR``; those of dead writers of this machine are removed first.
+
+    In each lies a file that the kernel keeps locked as long as its writer lives.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError), _lock_in(left) as is_dead:  # another user's is left to them
+            if is_dead:
+                shutil.rmtree(left)
+    while True:
+        unlocked = tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True)
+        with unlocked as folder, _lock_in(Path(folder)) as is_own:
+            if is_own:  # else another writer took it for that of the dead, before it was locked
+                inside = Path(folder, "built")
+                inside.mkdir()
+                yield inside
+                return
+
+
+@contextmanager
+def _lock_in(folder: Path) -> Iterator[bool]:
+    """Whether this process has the folder to itself in this context."""
+    lock = folder / LOCK
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_held = os.path.samestat(os.fstat(descriptor), lock.stat())
+    except (BlockingIOError, FileNotFoundError):
+        is_held = False
+    try:
+        yield is_held
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Location) -> None:

@@ -1,6 +1,10 @@
 """What appears is whole; what failed leaves nothing, and what a killed process left is cleared away."""
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -121,3 +125,33 @@ def test_what_dead_writers_left_is_swept_up(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     sweep(tmp_path)
     assert set(files_below(tmp_path)) == set(kept)
+
+
+WRITER = """
+import sys, time
+from lima_core.whole import appears_whole
+from upath import UPath
+with appears_whole(UPath("memory://bucket/other")) as partial:
+    partial.mkdir()
+    print(partial, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_of_a_storage_left_on_this_machine_goes_with_the_next(
+    memory_work: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "lima-of-someone").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    other = subprocess.Popen([sys.executable, "-c", WRITER], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        left = Path(other.stdout.readline().strip())
+        write_scene(memory_work / "a", "{}")
+        assert left.is_dir()
+    finally:
+        other.kill()
+        other.communicate()
+    assert left.is_dir()
+    write_scene(memory_work / "b", "{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["lima-of-someone"]
