@@ -77,28 +77,25 @@ def is_begun(node: Node, work: Location) -> bool:
 
 def is_only_unpublished(node: Node, work: Location) -> bool:
     """Whether a run was killed between the manifest, which is written last, and the artifact's final place."""
-    if is_remote(build_path(node, work)):
-        return False
-    scratch = scratch_of(work)
-    candidates = [build_path(node, work), *([node.path(scratch)] if scratch else [])]
-    return any(_has_recipe(place, node) for place in candidates)
+    place = build_path(node, work)
+    return not is_remote(place) and _has_recipe(place, node)
 
 
 def finish(node: Node, work: Location) -> None:
-    """Makes what was built, manifest and all, appear under its final name; on a storage the manifest comes last."""
-    place = build_path(node, work)
+    """Makes what was built, manifest and all, appear under its final name; on a storage the manifest comes last.
+
+    What was built here keeps the name of something half-built until the upload is done; then it is a copy like any.
+    """
+    place, local = build_path(node, work), node.path(here(work))
     if is_remote(place):
         return  # it is there already
-    local = node.path(here(work))
-    if place.exists():
-        remove(place / contents.PASSING)
-        sweep(place)
-        if is_remote(work):
-            remove(local)  # an older copy
-        publish(place, local)
+    remove(place / contents.PASSING)
+    sweep(place)
     if is_remote(work):
         remove(node.path(work))
-        copy_to(local, node.path(work))
+        copy_to(place, node.path(work))
+        remove(local)  # an older copy
+    publish(place, local)
 
 
 def drop(node: Node, work: Location) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from lima_core import whole
 from lima_core.errors import BusyError, StoreError
 from lima_core.storage import (
     Location,
@@ -19,6 +20,7 @@ from lima_core.storage import (
     location,
     read_bytes,
     remove_remote,
+    upload,
     write_bytes,
 )
 from lima_core.types import Resources
@@ -136,17 +138,38 @@ def test_without_a_manifest_it_is_half_built_and_goes_on(memory_work: Location, 
     assert record.resumed and record.summary["made"] == 2
 
 
-def test_an_upload_that_was_cut_off_is_all_that_is_left_to_do(memory_work: Location, toys: SimpleNamespace) -> None:
+def test_an_upload_that_was_cut_off_is_all_that_is_left_to_do(
+    memory_work: Location, toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(local: Path, place: Location) -> None:
+        if local.name == "scene-1.json":
+            raise KeyboardInterrupt
+        upload(local, place)
+
     node, lines = toys.numbers(), []
-    (path,) = run([node], memory_work, Resources())
-    expected = data(path)
-    remove_remote(path / "manifest.json")
-    remove_remote(path / "scene-1.json")
+    path = node.path(memory_work)
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(whole, "upload", cut_off)
+        run([node], memory_work, Resources())
+    expected = {file.name: file.read_bytes() for file in node.partial_path(here(memory_work)).glob("scene-*.json")}
+    assert len(expected) == 3 and not is_file(path / "manifest.json")
     write_bytes(path / "stray.json", b"of an earlier try")
     assert [step.state for step in plan([node], memory_work)] == ["resume"]
     run([node], memory_work, Resources(), say=lines.append)
     assert lines[1:] == [f"[1/1] finished  {path.name}, of which only the last step was missing"]
     assert data(path) == expected
+
+
+def test_what_the_user_removed_is_built_again_though_there_is_a_copy(
+    memory_work: Location, toys: SimpleNamespace
+) -> None:
+    node, lines = toys.numbers(), []
+    (path,) = run([node], memory_work, Resources())
+    assert fetched(path, print).exists()
+    remove(path)
+    assert [step.state for step in plan([node], memory_work)] == ["build"]
+    run([node], memory_work, Resources(), say=lines.append)
+    assert "started" in lines[1] and data(path) == data(fetched(path, print))
 
 
 def test_a_stopped_local_stage_goes_on_in_the_scratch(memory_work: Location, toys: SimpleNamespace) -> None:
