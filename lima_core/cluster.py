@@ -145,6 +145,12 @@ def all_workers(client: "Client") -> dict[str, Any]:
     return client.scheduler_info(n_workers=-1)["workers"]
 
 
+def num_threads(address: str) -> int:
+    """Parts that the workers of that scheduler can do at a time."""
+    with client_of(address) as client:
+        return sum(worker["nthreads"] for worker in all_workers(client).values())
+
+
 def device_of_workers(address: str) -> tuple[str, str]:
     """``cuda`` where a worker of that scheduler declares the resource GPU, else ``cpu``; and a line about it."""
     with client_of(address) as client:

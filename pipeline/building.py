@@ -104,7 +104,6 @@ def _tell_cost(
     targets: "Sequence[Node]", work: "Location", resources: "Resources", force: bool, jobs: int | None
 ) -> "tuple[list[Step], list[Cost | None]]":
     from pipeline.disk import told_in_one_line
-    from pipeline.estimate import estimates
     from pipeline.plan_text import require_room, total_text
     from pipeline.planning import plan
 
@@ -112,12 +111,31 @@ def _tell_cost(
         steps = plan(targets, work)
         if all(step.state == "cached" for step in steps):
             return steps, [None] * len(steps)
-        costs = estimates(steps, work, resources)
+        costs, on = costs_at_work(steps, work, resources)
         jobs = jobs or num_jobs(costs, resources)
-        say(total_text(steps, costs, work, jobs))
+        say(total_text(steps, costs, work, jobs) + on)
         if not force:
             require_room(steps, costs, work, jobs)
     return steps, costs
+
+
+def costs_at_work(steps: "Sequence[Step]", work: "Location", resources: "Resources") -> "tuple[list[Cost | None], str]":
+    """Costs with the workers that a run will have, and what to say about them.
+
+    The time is that of a cluster's threads, each taken to be as fast as one of this machine; the memory is that of this
+    machine, on which one process is left.
+    """
+    from pipeline.estimate import estimates
+
+    if resources.scheduler is None:
+        return estimates(steps, work, resources), ""
+    from lima_core.cluster import num_threads
+
+    threads = num_threads(resources.scheduler)
+    there = estimates(steps, work, replace(resources, workers=max(1, threads)))
+    here = estimates(steps, work, replace(resources, workers=1))
+    costs = [cost and replace(cost, memory_bytes=own.memory_bytes) for cost, own in zip(there, here, strict=True)]
+    return costs, f"; scenes on {threads} thread{'s' * (threads != 1)} of the cluster, whose memory is not counted"
 
 
 def num_jobs(costs: "Sequence[Cost | None]", resources: "Resources") -> int:

@@ -163,7 +163,8 @@ def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
     megapixels, on_disk = (px[0] * px[1] / 1e6 for px in (config.image_size_px, scale.image_size_px))
     flop = 2 * shape.num_parameters * grid[0] * grid[1]
     image_s = 0.25 * megapixels + 0.03 * on_disk + flop / 50e9
-    workers = 1 if resources.device.startswith("cuda") else max(1, resources.workers)  # one process feeds a GPU
+    feeds_gpu = resources.device.startswith("cuda") and not resources.scheduler
+    workers = 1 if feeds_gpu else max(1, resources.workers)  # one process feeds a GPU
     fit_s = min(config.fit_images, scale.num_cameras * num_frames) * image_s
     scenes_s = longest([length * scale.num_cameras * image_s for length in lengths], workers)
     memory_bytes = workers * (500e6 + 2e8 * megapixels * scale.num_cameras + 4 * shape.num_parameters)

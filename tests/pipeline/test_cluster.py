@@ -10,9 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from lima_core import cluster as clusters
+from lima_core.cost import Cost, Scale, SceneScale
 from lima_core.errors import ConfigError
+from lima_core.types import Resources
 from pipeline import cluster
+from pipeline.building import costs_at_work
 from pipeline.node import Node, Source
+from pipeline.planning import plan
 from tests.clusters import ROOT, Cluster, wait_for, wait_for_workers
 from tests.clusters import cluster as running
 from tests.small_experiment import data_of, lima, start_lima, write_experiment
@@ -35,6 +39,28 @@ def test_a_good_cluster_is_one_line(one: Cluster, target: Node, tmp_path: Path) 
     told = cluster.check(one.address, tmp_path / "work", [target])
     assert told == f"cluster {one.address}: 1 worker, 1 thread"
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_costs_are_told_with_the_threads_of_the_cluster_and_the_memory_of_this_machine(
+    toys: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def estimate(config: object, scale: Scale, resources: Resources) -> Cost:
+        return Cost(5, 10 * resources.workers, 640.0 / resources.workers)
+
+    scale = Scale((SceneScale(train=1),), num_cameras=6, num_points=1000, image_size_px=(90, 160))
+    monkeypatch.setattr(toys.make, "scale", lambda config: scale, raising=False)
+    monkeypatch.setattr(toys.make, "estimate", estimate, raising=False)
+    monkeypatch.setattr(clusters, "num_threads", lambda address: 64)
+    steps = plan([toys.numbers()], tmp_path)
+    (cost,), told = costs_at_work(steps, tmp_path, Resources(workers=2, scheduler="tcp://a:1"))
+    assert (cost.disk_bytes, cost.memory_bytes, cost.seconds) == (5, 10, 10.0)
+    assert told == "; scenes on 64 threads of the cluster, whose memory is not counted"
+    (cost,), told = costs_at_work(steps, tmp_path, Resources(workers=2))
+    assert (cost.memory_bytes, cost.seconds, told) == (20, 320.0, "")
+
+
+def test_threads_of_a_cluster(one: Cluster) -> None:
+    assert clusters.num_threads(one.address) == 1
 
 
 def test_a_work_folder_that_a_worker_does_not_see(
