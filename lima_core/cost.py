@@ -2,8 +2,10 @@
 
 A stage file may offer ``estimate(config, scale, resources) -> Cost``: a rule of thumb, whose *shape* (how costs grow
 with frames, steps and points) serves to scale what was measured on a sample or by an earlier run. A stage that makes
-raw data offers ``scale(config) -> Scale``; one whose config says how much it does offers ``brief(config, sample)``, the
-same work in little; one that refuses a part of a data set offers ``rehearse``, which takes it, in place of ``run``.
+raw data offers ``scale(config) -> Scale``; one whose work is decided by the configs of what it reads, too,
+``reaching(scale, reads) -> Scale``, what of the data comes to it; one whose config says how much it does
+``brief(config, sample)``, the same work in little; one that refuses a part of a data set ``rehearse``, which takes it,
+in place of ``run``.
 """
 
 from collections.abc import Sequence
@@ -23,6 +25,10 @@ class SceneScale:
         """Key frames of all splits."""
         return self.train + self.val + self.none
 
+    def is_in(self, splits: Sequence[str]) -> bool:
+        """Whether a key frame is in one of ``splits``."""
+        return any(getattr(self, split) for split in splits)
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -35,6 +41,8 @@ class Scale:
     """LiDAR points of one scan, the mean."""
     image_size_px: tuple[int, int]
     """Height and width of one image on disk."""
+    channels: int | None = None
+    """Of the teacher's features, where a stage asked for them; None: not known."""
 
     @property
     def num_frames(self) -> int:
@@ -47,7 +55,7 @@ class Scale:
 
     def lengths(self, splits: Sequence[str] = ("train", "val", "none")) -> list[int]:
         """All key frames of each scene that has one in ``splits``."""
-        return [scene.num_frames for scene in self.scenes if any(getattr(scene, split) for split in splits)]
+        return [scene.num_frames for scene in self.scenes if scene.is_in(splits)]
 
 
 @dataclass(frozen=True)

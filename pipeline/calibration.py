@@ -32,11 +32,11 @@ from pipeline.peak import peak_memory
 from pipeline.places import here
 from pipeline.planning import Step
 from pipeline.sample import write_sample
-from pipeline.scale import is_readable, scale_of_index
+from pipeline.scale import configs_read, is_readable, reaching, scale_of_index
 
 FILE = "calibration.json"
 FOLDER = "calibration"
-SCHEMA = 1
+SCHEMA = 2
 ANY_SIZE = Sample(scenes=8, frames=10, steps=1, batch_size=1 << 30)
 """Of a config from which everything that is mere size has been taken."""
 READ = ("index", "extract_features", "build_memory", "materialize")
@@ -278,4 +278,4 @@ class _Bench:
         index = next((each for each in topological([node]) if each.kind == "index"), node)
         raw = index.inputs["raw"]
         root = raw.root if isinstance(raw, Source) else self._artifact(raw, sample)
-        return scale_of_index(self._artifact(index, sample), root)
+        return reaching(node.stage, scale_of_index(self._artifact(index, sample), root), configs_read(node))

@@ -14,14 +14,14 @@ from typing import Any
 from lima_core.cost import Cost, Scale
 from lima_core.errors import UserError
 from lima_core.storage import is_remote
-from lima_core.types import Resources
+from lima_core.types import Config, Resources
 from pipeline import calibration
 from pipeline.manifest import Manifest, folder_bytes
 from pipeline.node import Node, Source
 from pipeline.observation import Observation, config_from, predict
 from pipeline.places import here
 from pipeline.planning import Step, artifacts
-from pipeline.scale import find_scale, scale_of_index
+from pipeline.scale import configs_read, find_scale, reaching, scale_of_index
 
 EARLIER, MEASURED, OTHER, RULE = "earlier artifact", "calibration", "earlier, other config", "rule of thumb"
 
@@ -66,6 +66,7 @@ def _cost(
         return past.unscaled(node)
     if scale is None:
         return None  # an earlier artifact says nothing of data that nobody has counted
+    scale = reaching(node.stage, scale, configs_read(node))
     same, others = past.of(node)
     tries = ((same, EARLIER), ([measured.small, measured.large] if measured else [], MEASURED), (others, OTHER))
     for seen, source in tries:
@@ -133,7 +134,14 @@ class _Past:
         path, of_index = self.by_name[name]
         raw = index.inputs["raw"] if index else None
         root = raw.root if isinstance(raw, Source) else here(self.work) / of_index.inputs["raw"]
-        return scale_of_index(path, root)
+        return reaching(node.stage, scale_of_index(path, root), self._configs_read(record, node))
+
+    def _configs_read(self, record: Manifest, node: Node) -> dict[str, Config]:
+        reads = {name: read for name, read in node.inputs.items() if isinstance(read, Node) and name in record.inputs}
+        records = {name: self.by_name.get(record.inputs[name]) for name in reads}
+        return {
+            name: config_from(found[1].recipe["config"], reads[name].stage) for name, found in records.items() if found
+        }
 
     def _is_kin(self, record: Manifest, node: Node) -> bool:
         return self._same(record, node) and all(

@@ -64,6 +64,8 @@ def predict(
     """
     rule = stage.estimate(config, scale, resources)
     rules = [stage.estimate(each.config, each.scale, each.resources) for each in seen]
+    if Cost() in (rule, *rules):  # then it is taken to grow with the frames
+        rule, *rules = [Cost(of.num_frames, None, of.num_frames) for of in (scale, *[each.scale for each in seen])]
     disk = line([cost.disk_bytes for cost in rules], [each.disk_bytes for each in seen], rule.disk_bytes)
     return Cost(
         disk_bytes=None if disk is None else round(disk),

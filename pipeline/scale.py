@@ -1,11 +1,13 @@
 """How much data there is: counted in an index, or said by the stage that will make it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
+from types import ModuleType
 
 from lima_core.cost import Scale, SceneScale
 from lima_core.storage import Location
+from lima_core.types import Config
 from pipeline.node import Node, Source, located
 from pipeline.places import at_hand
 from pipeline.planning import is_finished
@@ -31,6 +33,16 @@ def find_scale(nodes: Iterable[Node], work: Location, num_points: int | None = N
             said = node.stage.scale(node.config)
             return replace(said, num_points=num_points) if num_points else said
     return None
+
+
+def reaching(stage: ModuleType, scale: Scale, reads: Mapping[str, Config]) -> Scale:
+    """What of the data comes to a stage that reads artifacts of these configs."""
+    return stage.reaching(scale, reads) if hasattr(stage, "reaching") else scale
+
+
+def configs_read(node: Node) -> dict[str, Config]:
+    """Configs of what a node reads, by field."""
+    return {name: read.config for name, read in node.inputs.items() if isinstance(read, Node)}
 
 
 @cache

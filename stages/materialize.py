@@ -1,7 +1,7 @@
 """materialize: features and memory -> MaterialisedBank: every target pooled once, for slow or remote disks."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from lima_core.stores.materialised_bank import (
 )
 from lima_core.stores.memory_bank import MemoryBank
 from lima_core.stores.scene_store import scene_attributes
+from lima_core.teachers.shape import teacher_shape
 from lima_core.training.tensors import moved
 from lima_core.types import Resources
 
@@ -84,9 +85,19 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     return told
 
 
+def reaching(scale: Scale, reads: Mapping[str, Any]) -> Scale:
+    """The scenes of both bank and features, and the teacher's channels."""
+    features, memory = reads["extract_features"], reads["build_memory"]
+    both = [scene for scene in scale.scenes if scene.is_in(features.splits) and scene.is_in(memory.splits)]
+    shape = teacher_shape(features.teacher)
+    return replace(scale, scenes=tuple(both), channels=shape.channels if shape else None)
+
+
 def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
-    """Disk, memory and time; the teacher is taken to have 384 channels, and a scan 0.55 targets per point."""
-    width, lengths = code_width(config.codec, 384), scale.lengths(("train",))
+    """Disk, memory and time; a scan is taken to have 0.55 targets per point."""
+    if scale.channels is None:
+        return Cost()
+    width, lengths = code_width(config.codec, scale.channels), scale.lengths()
     frame_bytes = scale.num_points * (4 + 0.55 * width * (2 if config.codec == "float16" else 1))
     return Cost(
         disk_bytes=round(sum(lengths) * frame_bytes),

@@ -89,7 +89,7 @@ def test_leftovers_of_a_killed_calibration_are_removed(tmp_path: Path, measurabl
     assert not left.parent.exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"schema": 99, "records": {}}', '{"schema": 1, "records": {"x": 1}}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 99, "records": {}}', '{"schema": 2, "records": {"x": 1}}'])
 def test_an_unreadable_record_counts_as_none(tmp_path: Path, measurable: SimpleNamespace, text: str) -> None:
     (tmp_path / "calibration.json").write_text(text)
     assert measure(measurable, tmp_path)[0].startswith("measured")

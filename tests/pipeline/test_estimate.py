@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +37,21 @@ def estimating(toys: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Simple
 def test_a_stage_is_asked_with_the_scale_of_the_data(tmp_path: Path, estimating: SimpleNamespace) -> None:
     (cost,) = estimates(plan([estimating.numbers(scenes=7)], tmp_path), tmp_path, Resources())
     assert cost == Cost(7000, 10, 700.0, source=RULE)
+
+
+def test_a_stage_is_asked_with_what_comes_to_it(
+    tmp_path: Path, estimating: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reaching(scale: Scale, reads: dict) -> Scale:
+        return replace(scale, channels=reads["numbers"].scenes)
+
+    def estimate(config: object, scale: Scale, resources: Resources) -> Cost:
+        return Cost(scale.channels)
+
+    monkeypatch.setattr(estimating.add, "reaching", reaching, raising=False)
+    monkeypatch.setattr(estimating.add, "estimate", estimate, raising=False)
+    steps = plan([estimating.total(estimating.numbers(scenes=7))], tmp_path)
+    assert estimates(steps, tmp_path, Resources())[-1].disk_bytes == 7
 
 
 def test_what_another_size_took_before_is_scaled(tmp_path: Path, estimating: SimpleNamespace) -> None:

@@ -45,6 +45,12 @@ def test_memory_is_the_measured_peak_and_what_the_rule_adds() -> None:
     assert predict(stage, None, scale(1), Resources(), [seen], "x").memory_bytes == 5000
 
 
+def test_what_has_no_rule_grows_with_the_frames() -> None:
+    stage = SimpleNamespace(estimate=lambda config, scale, resources: Cost(1, 1, 1.0) if config else Cost())
+    seen = Observation("known", scale(3), Resources(), 300, 6.0, memory_bytes=7)
+    assert predict(stage, None, scale(10, 20), Resources(), [seen], "x") == Cost(3000, 7, 60.0, source="x")
+
+
 @pytest.mark.parametrize("stage", [synth, build_memory, finetune])
 def test_an_observation_survives_json(stage: object) -> None:
     seen = Observation(stage.Config(), scale(3, 4), Resources(workers=2), 10, 1.5, 7)

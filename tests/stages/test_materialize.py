@@ -5,16 +5,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from lima_core.cost import Cost, Scale, SceneScale
 from lima_core.errors import ConfigError, StoreError
 from lima_core.memory.cross_sequence import CrossSequenceConfig
 from lima_core.methods.lima import LimaConfig
 from lima_core.stores.materialised_bank import SceneWriter
+from lima_core.teachers import HuggingFaceConfig
 from lima_core.training.checkpoint import read_meta
 from lima_core.training.loop import FitConfig
 from lima_core.training.optim import AdamWConfig
 from lima_core.training.shuffle import ShuffleBlocks
 from lima_core.types import Resources
-from stages import distill, materialize
+from stages import build_memory, distill, extract_features, materialize
 from tests.stages.small_run import BACKBONE, VOXELS, Artifacts, artifacts
 from tests.stages.trees import tree
 
@@ -114,3 +116,18 @@ def test_blocks_train_too_and_in_another_order(built: Artifacts, tmp_path: Path)
     train(built, tmp_path / "frames", None)
     train(built, tmp_path / "blocks", None, ShuffleBlocks(frames=2, mixed=2))
     assert curve(tmp_path / "frames") != curve(tmp_path / "blocks")
+
+
+def test_the_estimate_is_of_the_teacher_and_of_the_scenes_that_are_pooled() -> None:
+    """Of 30 frames, 10 are in bank and features; ViT-B has 768 channels."""
+    scale = Scale((SceneScale(train=10), SceneScale(val=20)), num_cameras=6, num_points=1000, image_size_px=(90, 160))
+    teacher = HuggingFaceConfig(model="facebook/dinov2-base")
+    reads = {
+        "extract_features": extract_features.Config(teacher=teacher, splits=("train",)),
+        "build_memory": build_memory.Config(splits=("train", "val")),
+    }
+    config, resources = materialize.Config(codec="int8"), Resources()
+    found = materialize.estimate(config, materialize.reaching(scale, reads), resources)
+    assert found.disk_bytes == pytest.approx(10 * 1000 * 0.55 * 768, rel=0.02)
+    unknown = reads | {"extract_features": extract_features.Config(teacher=HuggingFaceConfig(model="some/network"))}
+    assert materialize.estimate(config, materialize.reaching(scale, unknown), resources) == Cost()
