@@ -36,6 +36,7 @@ from stages import build_memory, extract_features, index
 TOOL = (sys.executable, "-m", "dask")
 NUM_EMPTY = 200
 Ways = dict[str, Resources]
+Clock = Callable[[], float]
 
 
 def nothing(part: int) -> int:
@@ -104,21 +105,27 @@ def in_rounds(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, li
     return times
 
 
-def seconds_of(resources: Resources, num_parts: int) -> float:
+def seconds_of(resources: Resources, num_parts: int, clock: Clock = time.perf_counter) -> float:
     """Of so many parts without work."""
-    started = time.perf_counter()
+    started = clock()
     map_parts(nothing, range(num_parts), resources, "empty")
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def overhead(ways: Ways, rounds: int) -> list[dict[str, Any]]:
-    """Start-up and shut-down in seconds, and milliseconds for every part, by way; workers were started before."""
+    """Start-up and shut-down, and every part beyond two, by way; what workers are forked from is there already.
+
+    Processor time is that of this process: the client and, but on a cluster, the scheduler. Where others share the
+    cores it says more than the wall.
+    """
     rows = []
     for name, resources in ways.items():
-        few = in_rounds({"few": partial(seconds_of, resources, 2)}, rounds)["few"]
-        many = in_rounds({"many": partial(seconds_of, resources, NUM_EMPTY)}, rounds)["many"]
-        part_ms = [1e3 * (b - a) / (NUM_EMPTY - 2) for a, b in zip(few, many, strict=True)]
-        rows.append({"way": name, "start_s": spread(few), "part_ms": spread(part_ms)})
+        row: dict[str, Any] = {"way": name}
+        for word, clock in (("", time.perf_counter), ("_cpu", time.process_time)):
+            few, many = ([seconds_of(resources, number, clock) for _ in range(rounds)] for number in (2, NUM_EMPTY))
+            part_ms = [1e3 * (b - a) / (NUM_EMPTY - 2) for a, b in zip(few, many, strict=True)]
+            row |= {f"start{word}_s": spread(few), f"part{word}_ms": spread(part_ms)}
+        rows.append(row)
     return rows
 
 
