@@ -9,6 +9,7 @@ killed; no artifact is touched.
 import dataclasses
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -22,7 +23,7 @@ from lima_core.cost import Sample, Scale
 from lima_core.errors import DataError, UnreachableError, UserError
 from lima_core.storage import Location, is_remote, read_bytes
 from lima_core.types import Config, Resources
-from lima_core.whole import remove, write_json
+from lima_core.whole import make_folder, remove, write_json
 from pipeline import lock, manifest
 from pipeline.fingerprint import canonical, digest
 from pipeline.manifest import cpu_name, folder_bytes, gpu_name
@@ -82,15 +83,22 @@ def machine_word(cpu: str | None, num_cores: int | None, gpu: str | None, engine
     return digest({"machine": [cpu, num_cores, gpu, engine]})[:16]
 
 
-def read(work: Location) -> dict[str, Any]:
-    """All that was measured so far, by ``kin`` and machine; nothing where the file is absent or of another version."""
+def read(work: Location, say: Say = lambda line: None) -> dict[str, Any]:
+    """All that was measured so far, by ``kin`` and machine; nothing where the file is absent or cannot be used."""
     try:
         found = json.loads(read_bytes(work / FILE))
     except UnreachableError:
         raise
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    return found["records"] if isinstance(found, dict) and found.get("schema") == SCHEMA else {}
+    except ValueError:
+        found = None
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema == SCHEMA and isinstance(found.get("records"), dict):
+        return found["records"]
+    why = "damaged" if schema in (None, SCHEMA) else f"of version {schema}, not {SCHEMA}"
+    say(f"{work / FILE} is {why}: what was measured there is discarded")
+    return {}
 
 
 def record_of(node: Node, known: dict[str, Any], on: str) -> Record | None:
@@ -127,22 +135,26 @@ def calibrate(
         DataError: recordings without an index, from which to choose frames.
         BusyError: another process is calibrating here.
     """
-    on, known = machine(resources), read(work)
+    on, known = machine(resources), read(work, say)
     steps = list(steps)
     waiting = {kin(step.node): step.node for step in reversed(steps) if step.state != "cached"}
     missing = [node for key, node in reversed(waiting.items()) if f"{key} {on}" not in known]
     if not missing:
         say("nothing to measure: every stage that is to be built was measured here before")
         return
-    if is_remote(work):
-        import tempfile
+    make_folder(work)
+    with lock.held(work / FOLDER, wait=False, say=say), _bench_folder(work) as folder:
+        _measure_all(missing, _Bench(folder, work, resources, clock), on, say)
 
-        with tempfile.TemporaryDirectory(prefix="lima-") as folder:
-            _measure_all(missing, _Bench(Path(folder) / FOLDER, work, resources, clock), on, say)
+
+@contextmanager
+def _bench_folder(work: Location) -> Iterator[Path]:
+    """On this machine, wherever the work folder is."""
+    if not is_remote(work):
+        yield work / f".{FOLDER}"
         return
-    work.mkdir(parents=True, exist_ok=True)
-    with lock.held(work / FOLDER, wait=False, say=say):
-        _measure_all(missing, _Bench(work / f".{FOLDER}", work, resources, clock), on, say)
+    with tempfile.TemporaryDirectory(prefix="lima-") as folder:
+        yield Path(folder) / FOLDER
 
 
 def _measure_all(missing: list[Node], bench: "_Bench", on: str, say: Say) -> None:

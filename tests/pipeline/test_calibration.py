@@ -6,6 +6,7 @@ import pytest
 
 from lima_core.cost import Cost, Sample, Scale, SceneScale
 from lima_core.errors import BusyError, DataError
+from lima_core.storage import is_file, location
 from lima_core.types import Resources
 from pipeline import calibration, lock
 from pipeline.calibration import calibrate, kin
@@ -89,10 +90,23 @@ def test_leftovers_of_a_killed_calibration_are_removed(tmp_path: Path, measurabl
     assert not left.parent.exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"schema": 99, "records": {}}', '{"schema": 2, "records": {"x": 1}}'])
-def test_an_unreadable_record_counts_as_none(tmp_path: Path, measurable: SimpleNamespace, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"schema": 2}', "is damaged"),
+        ('{"schema": 99, "records": {}}', "is of version 99, not 2"),
+        ('{"schema": 2, "records": {"x": 1}}', None),
+    ],
+)
+def test_an_unreadable_record_counts_as_none_and_that_is_said(
+    tmp_path: Path, measurable: SimpleNamespace, text: str, told: str | None
+) -> None:
     (tmp_path / "calibration.json").write_text(text)
-    assert measure(measurable, tmp_path)[0].startswith("measured")
+    *first, last = measure(measurable, tmp_path)
+    assert last.startswith("measured")
+    assert [f"calibration.json {told}" in line for line in first] == ([True] if told else [])
     assert estimates(plan([measurable.numbers()], tmp_path), tmp_path, Resources())[0].source == MEASURED
 
 
@@ -103,9 +117,13 @@ def test_a_stage_that_refuses_the_sample_is_named_and_the_rule_stays(
     assert said == ["numbers: cannot be measured on a sample (toy: this toy was told to fail)"]
 
 
-def test_two_calibrations_do_not_meet(tmp_path: Path, measurable: SimpleNamespace) -> None:
-    with lock.held(tmp_path / calibration.FOLDER, False, print), pytest.raises(BusyError, match="calibration"):
-        measure(measurable, tmp_path)
+@pytest.mark.parametrize("root", ["", "memory://bucket"])
+def test_two_calibrations_do_not_meet(tmp_path: Path, measurable: SimpleNamespace, root: str) -> None:
+    work = location(f"{root}{tmp_path}")
+    with lock.held(work / calibration.FOLDER, False, print), pytest.raises(BusyError, match="calibration"):
+        measure(measurable, work)
+    measure(measurable, work)
+    assert is_file(work / "calibration.json")
 
 
 def test_recordings_without_an_index_are_told(tmp_path: Path, measurable: SimpleNamespace) -> None:
