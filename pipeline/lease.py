@@ -144,6 +144,20 @@ def read(place: Location) -> bytes | None:
         return None
 
 
+def is_alive(place: Location, name: str, say: Say, rhythm: Rhythm | None = None) -> bool:
+    """Whether its holder shows a sign of life; where nothing else is known of it, within ``stale_s``."""
+    rhythm = rhythm or RHYTHM
+    first, since = read(place), time.monotonic()
+    if first is None or _is_dead(first):
+        return False
+    say(f"{name}: held by {describe(first)}, up to {rhythm.stale_s:.0f} s for a sign of life")
+    while time.monotonic() - since < rhythm.stale_s:
+        time.sleep(rhythm.beat_s / 4)
+        if (found := read(place)) != first:
+            return found is not None
+    return False
+
+
 def describe(content: bytes | None) -> str:
     """Who wrote it: ``pid 4242 on node7 since 2025-01-01T00:00:00+00:00``."""
     told = _told(content)

@@ -22,6 +22,8 @@ from lima_core.whole import make_folder, write_json
 from pipeline import lease
 
 FOLDER = ".locks"
+LOOK_S = 0.1
+"""Longer than ``is_held`` of another process, which has no other way to look, holds a lock."""
 
 
 def lock_path(artifact: Location) -> Location:
@@ -61,7 +63,7 @@ def held(artifact: Location, wait: bool, say: Callable[[str], None]) -> Iterator
 
 def _acquire(lock: FileLock, artifact: Path, wait: bool, say: Callable[[str], None]) -> None:
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOOK_S, poll_interval=LOOK_S / 10)
     except Timeout:
         if not wait:
             remedy = "wait for it, or run again with --wait"
@@ -84,11 +86,11 @@ def _check(path: Path, ours: os.stat_result) -> None:
     raise BusyError(what, where=path, remedy="nothing is lost; run again")
 
 
-def is_held(artifact: Location) -> bool:
-    """Whether some process is building this artifact now, or on an object storage, was and has not given it back."""
+def is_held(artifact: Location, say: Callable[[str], None] = print) -> bool:
+    """Whether some process is building this artifact now; a lease of another machine is watched for a sign of life."""
     path = lock_path(artifact)
     if is_remote(artifact):
-        return lease.read(path) is not None
+        return lease.is_alive(path, artifact.name, say)
     if not path.exists():
         return False
     lock = FileLock(path)

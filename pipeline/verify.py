@@ -27,6 +27,8 @@ class Verified:
     seconds: float
     num_bytes: int
     """That were read."""
+    stale: list[str]
+    """Names of artifacts that were built from other bytes than lie there now; they are not damaged."""
 
     @property
     def problems(self) -> list[Problem]:
@@ -46,10 +48,11 @@ class Verified:
         rate = f", {size(round(self.num_bytes / self.seconds))}/s" if self.num_bytes else ", sizes only"
         read = f"{len(whole)} artifacts, {amount} in {self.seconds:.1f} s{rate}"
         if not self.problems:
-            return f"all well: {read}"
+            return f"no damage, but {len(self.stale)} stale: {read}" if self.stale else f"all well: {read}"
         damaged, scenes = len({problem.artifact for problem in self.problems}), scenes_of(self.problems)
         named = f", scenes affected: {', '.join(scenes[:10])}{f' and {len(scenes) - 10} more' * (len(scenes) > 10)}"
-        return f"{_count(len(self.problems), 'problem')} in {damaged} of {read}{named * bool(scenes)}; {REMEDY}"
+        also = f", and {len(self.stale)} stale" * bool(self.stale)
+        return f"{_count(len(self.problems), 'problem')} in {damaged} of {read}{named * bool(scenes)}{also}; {REMEDY}"
 
 
 def verify(nodes: Sequence[Node], work: Location, others: bool, quick: bool, say: Say) -> Verified:
@@ -61,17 +64,22 @@ def verify(nodes: Sequence[Node], work: Location, others: bool, quick: bool, say
         others: also what lies in the work folder and belongs to none of the nodes.
         quick: sizes only.
         say: receives a line for every artifact and every problem.
+
+    Raises:
+        StoreError: there is no such work folder.
     """
     started = time.monotonic()
+    if not (children(work) if is_remote(work) else work.is_dir()):
+        raise StoreError("there is no such work folder", where=work, remedy="give --work")
     _tell_absent(nodes, work, say)
     artifacts = [path for path in _there(nodes, work, others) if not _is_in_use(path, say)]
     checks = check(artifacts, quick)
     for found in checks:
         found.is_copy = is_remote(work) and not is_remote(found.artifact)
         _tell(found, say)
-    _tell_stale(checks, say)
+    stale = _tell_stale(checks, say)
     num_bytes = 0 if quick else sum(it.num_bytes for found in checks for it in found.to_sum.values())
-    return Verified(checks, max(time.monotonic() - started, 1e-3), num_bytes)
+    return Verified(checks, max(time.monotonic() - started, 1e-3), num_bytes, stale)
 
 
 def repair_all(verified: Verified, able: Mapping[str, Place], say: Say) -> list[str]:
@@ -125,7 +133,7 @@ def _there(nodes: Iterable[Node], work: Location, others: bool) -> list[Location
 def _is_in_use(path: Location, say: Say) -> bool:
     """Whether another process builds or repairs it now."""
     artifact = path.with_name(path.name.removesuffix(".partial"))
-    if not lock.is_held(artifact) or (is_remote(path) and is_file(path / contents.MANIFEST)):
+    if (is_remote(path) and is_file(path / contents.MANIFEST)) or not lock.is_held(artifact, say):
         return False
     say(f"in use    {path.name}: is being built, so it is not checked")
     return True
@@ -158,16 +166,18 @@ def _tell(found: Check, say: Say) -> None:
         say(f"ok?       {name}: {amount}, made without a list of checksums; remove it and run again to have one")
 
 
-def _tell_stale(checks: Iterable[Check], say: Say) -> None:
-    """What was built from other bytes than its inputs have now."""
+def _tell_stale(checks: Iterable[Check], say: Say) -> list[str]:
+    """Names of what was built from other bytes than its inputs have now."""
+    stale = []
     records = {found.artifact.name: found.record for found in checks if found.record}
     for name, record in records.items():
         for read, content in record["inputs_content"].items():
             now = records.get(read, {}).get("content")
             if None not in (now, content) and now != content:
-                say(
-                    f"stale     {name} was built from another {read}; remove it and run again to build it from this one"
-                )
+                remedy = "remove it and run again to build it from this one"
+                say(f"stale     {name} was built from another {read}; {remedy}")
+                stale.append(name)
+    return list(dict.fromkeys(stale))
 
 
 def _count(number: int, word: str) -> str:

@@ -1,4 +1,5 @@
 import errno
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,15 @@ def test_a_file_system_without_locks_is_one_line(
         lock.held(tmp_path / "bank-01234567", False, print),
     ):
         pass
+
+
+def test_one_who_only_looks_is_in_nobodys_way(tmp_path: Path) -> None:
+    artifact = tmp_path / "bank-01234567"
+    with lock.held(artifact, False, print):
+        pass
+    looking = FileLock(lock.lock_path(artifact), thread_local=False)
+    looking.acquire()
+    timer = threading.Timer(0.03, looking.release)
+    timer.start()
+    with lock.held(artifact, False, print):
+        timer.join()

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from lima_core.errors import BusyError
+from lima_core.errors import BusyError, StoreError
 from lima_core.storage import Location, files_below, read_bytes, write_bytes
 from lima_core.types import Resources
-from pipeline import contents, graph, lease, lock, manifest, repair, runner, summing
+from pipeline import contents, graph, lease, lock, manifest, places, repair, summing
 from pipeline.checks import check
 from pipeline.config import validate
 from pipeline.node import Node, topological
@@ -195,6 +195,26 @@ def test_a_problem_is_one_line_and_the_summary_names_scenes(flow: Node, work: Pa
     assert ", scenes affected: scene-1, scene-2; lima verify CONFIG --repair" in summary
 
 
+def test_a_work_folder_that_is_not_there_is_told(flow: Node, tmp_path: Path, memory_work: Location) -> None:
+    for typo in (tmp_path / "wrok", memory_work / "wrok"):
+        with pytest.raises(StoreError, match=r"wrok: there is no such work folder; give --work"):
+            verify([flow], typo, True, False, print)
+
+
+def test_a_lease_of_a_dead_run_is_not_in_use(
+    flow: Node, memory_work: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RHYTHM", lease.Rhythm(beat_s=0.05, stale_s=0.3, settle_s=0.05))
+    artifact = flow.upstream[0].path(memory_work)
+    write_bytes(artifact / "fitted.json", b"half")
+    for dead in ({"token": "theirs"}, {"pid": 2**22 + 1, "space": lease._pid_space()}):
+        write_bytes(lock.lock_path(artifact), json.dumps(dead).encode())
+        lines = everything([flow.upstream[0]], memory_work)[1]
+        assert lines[-1].startswith(f"half-built {artifact.name}: ")
+    with lock.held(artifact, False, print):
+        assert everything([flow.upstream[0]], memory_work)[1][-1].startswith(f"in use    {artifact.name}: ")
+
+
 def test_quick_looks_at_sizes_only(flow: Node, work: Path) -> None:
     artifact = flow.upstream[0].path(work)
     flip(artifact / SCENES / "values/c/0")
@@ -265,13 +285,14 @@ def test_other_bytes_than_before_are_told_and_so_is_what_was_built_from_them(
     assert any(
         line.startswith(f"stale     {flow.path(work).name} was built from another {store.name}") for line in lines
     )
+    assert verify([flow], work, False, False, print).summary().startswith("no damage, but 1 stale: 3 artifacts, ")
 
 
 class Death(BaseException):
     """Ends a repair wherever it is."""
 
 
-STEPS = ((repair, "discard"), (repair, "remove"), (repair, "fsync_path"), (repair, "run"), (runner, "sweep"))
+STEPS = ((repair, "discard"), (repair, "remove"), (repair, "fsync_path"), (repair, "run"), (places, "sweep"))
 STEPS += ((contents, "write_stamped"), (manifest, "write_stamped"), (Path, "rename"))
 
 
