@@ -57,7 +57,8 @@ def full_disk(part: int) -> int:
 def test_a_full_disk_keeps_its_number_and_file(workers: int) -> None:
     with pytest.raises(OSError) as caught:
         map_parts(full_disk, [1, 2], Resources(workers=workers), "test")
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/data/1")
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename in ("/data/1", "/data/2")  # of two workers either may be the first
 
 
 def sleeper(folder: str, part: int) -> int:
