@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lima_core.peak import peak_memory, tree_bytes
 from lima_core.types import Resources
 from pipeline import calibration, graph, manifest
 from pipeline.config import load
@@ -27,7 +28,6 @@ from pipeline.disk import size
 from pipeline.estimate import estimates
 from pipeline.hardware import resources
 from pipeline.node import Node
-from pipeline.peak import peak_memory
 from pipeline.planning import plan
 from pipeline.process import keep_freed_memory, set_threads
 from pipeline.runner import do, run
@@ -94,7 +94,7 @@ def build(nodes: list[Node], work: Path, used: Resources, clock: Clock) -> dict[
     found = {}
     for step in plan(nodes, work):
         started = clock()
-        with peak_memory(used.device) as peak:
+        with peak_memory(used.device, tree_bytes) as peak:
             do(step, work, used, wait=False, say=_tell)
         seconds, num_bytes = round(clock() - started, 3), manifest.folder_bytes(step.node.path(work))
         taken = {"disk_bytes": num_bytes, "seconds": seconds, "memory_bytes": peak[0]}

@@ -21,6 +21,7 @@ from typing import Any
 
 from lima_core.cost import Sample, Scale
 from lima_core.errors import DataError, UnreachableError, UserError
+from lima_core.peak import peak_memory, tree_bytes
 from lima_core.storage import Location, is_remote, read_bytes
 from lima_core.types import Config, Resources
 from lima_core.whole import make_folder, remove, write_json
@@ -29,7 +30,6 @@ from pipeline.fingerprint import canonical, digest
 from pipeline.manifest import cpu_name, folder_bytes, gpu_name
 from pipeline.node import Node, Source, topological
 from pipeline.observation import Observation
-from pipeline.peak import peak_memory
 from pipeline.places import here
 from pipeline.planning import Step
 from pipeline.sample import write_sample
@@ -241,7 +241,7 @@ class _Bench:
         remove(out)
         out.mkdir(parents=True)
         run = getattr(node.stage, "rehearse", node.stage.run)
-        with self._quiet(), peak_memory(self.resources.device) as peak:
+        with self._quiet(), peak_memory(self.resources.device, tree_bytes) as peak:
             started = self.clock()
             summary = run(config, inputs, out, self.resources)
             seconds = round(self.clock() - started, 4)

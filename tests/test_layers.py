@@ -23,6 +23,7 @@ ROWS = (
         "checksums",
         "packing",
         "cost",
+        "peak",
     ),
     ("geometry", "sparse", "training"),
     ("datasets", "teachers", "superpixels", "stores", "metrics"),

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event, Thread
 
 import psutil
 import torch
 from torch import nn
 
 from lima_core.cost import size
+from lima_core.peak import peak_memory, process_bytes
 from lima_core.training.log import duration
 from lima_core.training.step import Batch, Stepper
 from lima_core.training.tensors import num_values
@@ -19,6 +19,8 @@ FROM_STEPS = 100
 """Shorter trainings do without: there the trial would be more than a hundredth of the whole."""
 SAMPLED = 3
 """Steps whose batches are loaded to find a large one."""
+LOOK_EVERY_S = 0.005
+"""At memory: a step may be short."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def trial(stepper: Stepper, module: nn.Module, load: Callable[[int], Sequence[Ba
     sampled = [load(steps[len(steps) * i // SAMPLED]) for i in range(SAMPLED)]
     load_s = (time.monotonic() - started) / SAMPLED
     largest = max((part for parts in sampled for part in parts), key=num_values)
-    with _undone(stepper, module), _peak(stepper.device) as peak:
+    with _undone(stepper, module), peak_memory(stepper.device, process_bytes, LOOK_EVERY_S) as peak:
         _wait(stepper.device)
         started = time.monotonic()
         stepper.backward([largest])
@@ -82,31 +84,6 @@ def _undone(stepper: Stepper, module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
-
-
-@contextmanager
-def _peak(device: str) -> Iterator[list[int]]:
-    """One number, the largest memory within, known afterwards."""
-    found = [0]
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
-        yield found
-        found[0] = torch.cuda.max_memory_allocated(device)
-        return
-    process, ended = psutil.Process(), Event()
-
-    def watch() -> None:
-        while not ended.wait(0.005):
-            found[0] = max(found[0], process.memory_info().rss)
-
-    watcher = Thread(target=watch, name="peak-memory", daemon=True)
-    watcher.start()
-    try:
-        yield found
-    finally:
-        ended.set()
-        watcher.join()
-        found[0] = max(found[0], process.memory_info().rss)
 
 
 def _moments(optimiser: torch.optim.Optimizer) -> int:
