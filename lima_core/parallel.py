@@ -107,7 +107,10 @@ def device_of_parts(resources: Resources, title: str) -> str:
         return resources.device
     from lima_core import cluster
 
-    device, told = cluster.device_of_workers(resources.scheduler)
+    if resources.on_cpus:
+        device, told = "cpu", "on CPUs: --device cpu"
+    else:
+        device, told = cluster.device_of_workers(resources.scheduler)
     print(f"{title}: {told}", file=sys.stderr, flush=True)
     return device
 

@@ -35,6 +35,8 @@ class Resources:
     """Training computes activations twice instead of keeping them: less memory, more time, the same bits."""
     scheduler: str | None = None
     """Address of a ``dask.distributed`` scheduler whose workers do the work over scenes; None: ``workers`` here."""
+    on_cpus: bool = False
+    """``cpu`` was asked for by name: scenes go to no GPU of the scheduler's workers either."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def build(
         _print_missing(targets, work)
     try:
         whole = shared(lambda device, workers: resources(device, engine, workers, say), ranks, device, workers)
-        whole = replace(whole, checkpoint_activations=recompute, scheduler=scheduler)
+        whole = replace(whole, checkpoint_activations=recompute, scheduler=scheduler, on_cpus=device == "cpu")
         if ranks.leads:
             work = as_workers_see(work, targets, whole)
             tell_cost(targets, work, whole, wait, force)

@@ -177,7 +177,7 @@ def ablate_command(
 
     study = ablation.study(wanted.flow(), stage, config, overrides or [], seed)
     print(ablation.sharing_text(study), flush=True)
-    whole = replace(resources(device, engine, workers, building.say), scheduler=scheduler)
+    whole = replace(resources(device, engine, workers, building.say), scheduler=scheduler, on_cpus=device == "cpu")
     if not plan_only:
         building.ablate(study, building.as_workers_see(work, study.targets, whole), whole, jobs, wait, force)
         return

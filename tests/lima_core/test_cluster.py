@@ -185,6 +185,8 @@ def test_parts_that_gain_by_it_go_to_the_workers_with_a_gpu(two: Cluster, capsys
     wait_for_workers(two, len(two.workers))
     assert device_of_parts(on(two), "test") == "cuda"
     assert capsys.readouterr().err == "test: on cuda of 1 of 3 workers, those with the resource GPU\n"
+    assert device_of_parts(Resources(scheduler=two.address, on_cpus=True), "test") == "cpu"
+    assert capsys.readouterr().err == "test: on CPUs: --device cpu\n"
     results = map_parts(worker_of, range(4), on(two), "test", on_gpu=True)
     assert {pid for _, pid in results} == {gpu.pid}
     gpu.kill()

@@ -84,7 +84,7 @@ def test_the_manifest_tells_recipe_summary_and_cost(tmp_path: Path, toys: Simple
     assert record.num_bytes == (path / "sum.json").stat().st_size
     assert record.inputs_content == {path.name: manifest.read(path).content for path in tmp_path.glob("numbers-*")}
     used = {"device": "cpu", "engine": "native", "workers": 0, "world_size": 1, "checkpoint_activations": False}
-    used |= {"scheduler": None}
+    used |= {"scheduler": None, "on_cpus": False}
     assert record.provenance["resources"] == used
     assert not record.resumed
 
