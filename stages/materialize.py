@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lima_core.cost import Cost, Scale, longest
 from lima_core.errors import ConfigError
 from lima_core.memory.pooling import CrossView
 from lima_core.memory.targets import BankTargets
-from lima_core.parallel import map_parts, one_thread
+from lima_core.parallel import device_of_parts, map_parts, one_thread
 from lima_core.stores.basis import fit_basis, has_basis, write_basis
 from lima_core.stores.codec import Codec, check_directions, code_width, num_directions
 from lima_core.stores.feature_store import FeatureStore
@@ -68,6 +68,7 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
         StoreError: the bank was built for a shorter window.
         ConfigError: bank and features share no scene, or the codec asks for more directions than there are channels.
     """
+    target_source.cache_clear()
     source = target_source(config, inputs)
     told = zip(source.bank.scenes(), source.bank.attributes(), strict=True)
     lengths = {scene: attributes["num_frames"] for scene, attributes in told}
@@ -75,10 +76,11 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     create_materialised(out, facts)
     prepare_basis(config, source, lengths, out, resources.device)
     missing = [(scene, lengths[scene]) for scene in unwritten_scenes(out, facts)]
-    work = partial(pool_scene, config, inputs, facts, out, resources.device)
-    on_gpu = resources.device.startswith("cuda")
-    here = replace(resources, workers=0) if on_gpu else resources  # processes would crowd each other out on one GPU
-    map_parts(work, missing, here, "materialize", on_gpu=on_gpu)
+    device = device_of_parts(resources, "materialize") if missing else resources.device
+    on_gpu = device.startswith("cuda")
+    # On this machine's one GPU processes would crowd each other out.
+    given = replace(resources, workers=0) if on_gpu and not resources.scheduler else resources
+    map_parts(partial(pool_scene, config, inputs, facts, out, device), missing, given, "materialize", on_gpu=on_gpu)
     told = summary(MaterialisedBank.open(out))
     if "warning" in told:
         print(f"materialize: warning: {told['warning']}", file=sys.stderr, flush=True)
@@ -106,8 +108,9 @@ def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
     )
 
 
+@lru_cache(maxsize=1)
 def target_source(config: Config, inputs: Inputs) -> BankTargets:
-    """What is pooled."""
+    """What is pooled, opened once in a process: opening looks at every scene."""
     bank = MemoryBank.open(inputs.build_memory)
     window = config.frames or bank.frames
     bank.check_window(window)

@@ -57,7 +57,7 @@ def read_basis(artifact: Location, shape: tuple[int, int]) -> np.ndarray:
     basis = read_array(_folder(artifact))
     if basis.shape != shape:
         what = f"basis of shape {basis.shape} instead of {shape}"
-        raise StoreError(what, where=_folder(artifact), remedy="build it with: lima stage extract-features")
+        raise StoreError(what, where=_folder(artifact), remedy="remove the artifact and build it again")
     return basis
 
 

@@ -72,7 +72,7 @@ class SceneWriter:
     def __init__(self, table: RaggedWriter, facts: MaterialisedFacts, basis: np.ndarray | None) -> None:
         self.facts, self.basis, self._table = facts, basis, table
         self.channel_scale: np.ndarray | None = None
-        self.fidelity, self.num_frames = FidelityMeter(), 0
+        self.fidelity, self.num_frames, self.num_targets = FidelityMeter(), 0, 0
 
     def append(self, point_target: np.ndarray, targets: np.ndarray) -> None:
         """Encodes and writes the next frame.
@@ -83,7 +83,7 @@ class SceneWriter:
         """
         codes = self._encoded(targets)
         self._table.append({"point_target": point_target, "codes": codes})
-        self.num_frames += 1
+        self.num_frames, self.num_targets = self.num_frames + 1, self.num_targets + len(codes)
         self.fidelity.add(decoded(codes, self.channel_scale, self.basis), targets)
 
     def _encoded(self, targets: np.ndarray) -> np.ndarray:
@@ -118,8 +118,7 @@ def write_scene(artifact: Location, facts: MaterialisedFacts, scene: str) -> Ite
             yield writer
         if facts.codec != "float16":
             write_array(folder / "channel_scale", writer.scale)
-        found = writer.fidelity.result()
-        seal(folder, asdict(SceneSummary(writer.num_frames, found.num_tokens, found)))
+        seal(folder, asdict(SceneSummary(writer.num_frames, writer.num_targets, writer.fidelity.result())))
 
 
 def create_materialised(artifact: Location, facts: MaterialisedFacts) -> None:

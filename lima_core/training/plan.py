@@ -32,14 +32,13 @@ class Plan:
 
     def order(self, epoch: int) -> np.ndarray:
         """(num_samples,) int64 permutation of the samples in this epoch, not writable."""
-        return _order(self, epoch)
+        return _order(self, epoch)[0]
 
     def mixture(self, epoch: int, sample: int) -> np.ndarray:
-        """Samples that come near ``sample`` in this epoch, itself among them: as many as full blocks would be mixed."""
+        """Samples of the blocks that are mixed with that of ``sample`` in this epoch, itself among them."""
         assert self.blocks is not None
-        order, size = self.order(epoch), self.blocks.frames * self.blocks.mixed
-        place = int(np.nonzero(order == sample)[0][0])
-        return order[place // size * size :][:size]
+        mixture = _order(self, epoch)[1]
+        return np.nonzero(mixture == mixture[sample])[0]
 
     def batch_indices(self, step: int) -> tuple[int, list[int]]:
         """Epoch of a step and the samples of its batch."""
@@ -48,12 +47,19 @@ class Plan:
 
 
 @lru_cache(maxsize=4)
-def _order(plan: Plan, epoch: int) -> np.ndarray:
-    """Remembered, for every step of an epoch asks for it, and a million samples take 30 ms."""
+def _order(plan: Plan, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Permutation, and with ``blocks`` the mixture of each sample (else all of one).
+
+    Remembered, for every step of an epoch asks for it, and a million samples take 30 ms.
+    """
     rng = numpy_rng(plan.seed, "order", epoch)
-    order = block_order(plan.runs, plan.blocks, rng) if plan.blocks else rng.permutation(plan.num_samples)
-    order.flags.writeable = False
-    return order
+    if plan.blocks:
+        order, mixture = block_order(plan.runs, plan.blocks, rng)
+    else:
+        order, mixture = rng.permutation(plan.num_samples), np.zeros(plan.num_samples, np.int64)
+    for array in (order, mixture):
+        array.flags.writeable = False
+    return order, mixture
 
 
 def run_lengths(scenes: Iterable[str]) -> list[int]:

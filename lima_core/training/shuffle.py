@@ -22,13 +22,17 @@ class ShuffleBlocks(Config):
     """Blocks whose samples are mixed; their features should fit into main memory together."""
 
 
-def block_order(runs: Sequence[int], blocks: ShuffleBlocks, rng: np.random.Generator) -> np.ndarray:
-    """Permutation (num_samples,) int64: blocks in any order, and within ``mixed`` of them samples in any order.
+def block_order(runs: Sequence[int], blocks: ShuffleBlocks, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks in any order, and within ``mixed`` of them samples in any order.
 
     Args:
         runs: samples of each scene, in order.
         blocks: sizes.
         rng: draws everything.
+
+    Returns:
+        Permutation (num_samples,) int64; and for each sample (num_samples,) int64 which mixture it is in, from 0 on in
+        the permutation's order.
     """
     scene = np.repeat(np.arange(len(runs)), runs)
     place = np.arange(len(scene)) - np.repeat(np.cumsum(runs) - runs, runs)
@@ -36,4 +40,5 @@ def block_order(runs: Sequence[int], blocks: ShuffleBlocks, rng: np.random.Gener
     begins = np.diff(scene, prepend=-1).astype(bool) | np.diff(in_scene, prepend=0).astype(bool)
     block = np.cumsum(begins) - 1
     rank = rng.permutation(block[-1] + 1)
-    return np.lexsort((rng.random(len(scene)), rank[block] // blocks.mixed))
+    mixture = rank[block] // blocks.mixed
+    return np.lexsort((rng.random(len(scene)), mixture)), mixture
