@@ -10,9 +10,11 @@ from lima_core.storage import Location, children, is_file, is_remote
 from lima_core.whole import remove
 from pipeline import lock, manifest
 from pipeline.node import Node, topological
-from pipeline.places import scratch_of
+from pipeline.places import is_there, scratch_of
 
 ARTIFACT = re.compile(r"^.+-[0-9a-f]{8}(\.partial)?$")
+DAMAGED = re.compile(r"^.+-[0-9a-f]{8}(\.partial)?\.damaged\.writing$")
+"""What a repair was removing when it was killed."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Leftover:
 
     path: Location
     kind: str
-    """``artifact`` or ``partial``."""
+    """``artifact``, ``partial`` or ``damaged``."""
     num_bytes: int
 
 
@@ -31,20 +33,26 @@ def leftovers(nodes: Iterable[Node], work: Location) -> list[Leftover]:
     Of a work folder on an object storage, copies and half-built artifacts on this machine come after those there.
     """
     folders = [work, *([scratch] if (scratch := scratch_of(work)) else [])]
-    needed = {
-        path
-        for node in topological(nodes)
-        for folder in folders
-        for path in (node.path(folder), node.partial_path(folder))
-    }
-    paths = [path for folder in folders for path in children(folder) if ARTIFACT.match(path.name)]
+    needed = {path for node in topological(nodes) for folder in folders for path in _needed(node, work, folder)}
+    paths = [path for folder in folders for path in children(folder) if _is_ours(path.name)]
     return [found for path in paths if path not in needed and (found := _leftover(path))]
+
+
+def _needed(node: Node, work: Location, folder: Location) -> list[Location]:
+    """The artifact or a copy; until it is there, what it is built in: later, that is what a slow writer has left."""
+    return [node.path(folder), *([] if is_there(node, work) else [node.partial_path(folder)])]
+
+
+def _is_ours(name: str) -> bool:
+    return bool(ARTIFACT.match(name) or DAMAGED.match(name))
 
 
 def _leftover(path: Location) -> Leftover | None:
     """What a folder is; None where it is no artifact."""
     if not is_remote(path) and not path.is_dir():
         return None
+    if DAMAGED.match(path.name):
+        return Leftover(path, "damaged", manifest.folder_bytes(path))
     is_whole = is_file(path / manifest.FILE)
     is_partial = path.name.endswith(".partial") or (is_remote(path) and not is_whole)
     if not is_partial and not is_whole:
@@ -54,7 +62,8 @@ def _leftover(path: Location) -> Leftover | None:
 
 def removed(leftover: Leftover) -> bool:
     """Removes a leftover unless another process is building it; whether it is gone."""
-    artifact = leftover.path.with_name(leftover.path.name.removesuffix(".partial"))
+    name = leftover.path.name.removesuffix(".damaged.writing").removesuffix(".partial")
+    artifact = leftover.path.with_name(name)
     try:
         with lock.held(artifact, wait=False, say=print):
             if is_remote(artifact):
@@ -67,6 +76,9 @@ def removed(leftover: Leftover) -> bool:
 
 
 def _remove_here(leftover: Leftover, artifact: Path) -> None:
+    if leftover.kind == "damaged":
+        remove(leftover.path)
+        return
     # Renamed first: a removal that is cut short must not leave half an artifact under its name.
     doomed = leftover.path.with_name(f"{artifact.name}.partial")
     if leftover.kind == "artifact":

@@ -15,20 +15,21 @@ from pathlib import Path
 
 from lima_core.claim import SUFFIX
 from lima_core.errors import StoreError
-from lima_core.storage import Location, children, is_remote, read_bytes, write_bytes
+from lima_core.storage import Location, is_remote, read_bytes, write_bytes
 from lima_core.types import Resources
 from lima_core.whole import fsync_path, make_folder, remove
 from pipeline import contents, lock, manifest, places
 from pipeline.checks import LEFT, UNLISTED, Check, check
 from pipeline.contents import Contents, folder_of, part_of, place_of
-from pipeline.node import Node
+from pipeline.node import Node, topological
 from pipeline.planning import artifacts
 from pipeline.runner import run
 from pipeline.text import duration
 
 Say = Callable[[str], None]
 DISCARDED = f".damaged{SUFFIX}"
-"""Ends the name of what is being removed; runs sweep away what ends with its second half."""
+"""Ends the name of what is being removed. What a killed repair leaves of it goes with the next run inside an artifact,
+and of a whole artifact with ``lima clean``."""
 FOREIGN = ".unlisted"
 """Folder of the work folder to which files go that no list names."""
 RECORDS = (manifest.FILE, contents.FILE)
@@ -54,6 +55,7 @@ def repair(place: Place) -> None:
     """Makes an artifact whole again: what it reads must be whole.
 
     Raises:
+        StoreError: something that it is built from is not there; a repair builds only what is damaged.
         UserError: whatever building raises; another process is building it.
     """
     before = last_list(place)
@@ -63,10 +65,20 @@ def repair(place: Place) -> None:
             before = found.contents if found.has_list else before
             if not found.problems or _mended(found, place.say):
                 return
+            _require_upstream(place)
             unfinish(found, place.say)
+    _require_upstream(place)
     started = time.monotonic()
     run([place.node], place.work, place.resources, wait=place.wait, say=place.say)
     _tell(place, before, time.monotonic() - started)
+
+
+def _require_upstream(place: Place) -> None:
+    absent = [node for node in topological(place.node.upstream) if not places.is_there(node, place.work)]
+    if absent:
+        names = ", ".join(node.path(place.work).name for node in absent)
+        remedy = f"run lima stage {absent[-1].kind} first, or remove it and run again"
+        raise StoreError(f"cannot be repaired without what is not there: {names}", where=place.path.name, remedy=remedy)
 
 
 def last_list(place: Place) -> Contents | None:
@@ -116,7 +128,6 @@ def _put_aside(artifact: Location, file: str) -> str:
 def unfinish(found: Check, say: Say) -> None:
     """Removes what is damaged, and with it the artifact's claim to be finished."""
     path, wanted = found.artifact, pieces(found)
-    _sweep(path.parent)
     if wanted is None:
         took = f"; it took {duration(found.record['seconds'])} last time" if found.record else ""
         say(f"repairing {path.name}: it is one piece, so all of it is built again{took}")
@@ -173,13 +184,6 @@ def discard(place: Location) -> None:
         fsync_path(place.parent)
         place = doomed
     remove(place)
-
-
-def _sweep(work: Location) -> None:
-    """Removes what a killed repair has left in the work folder."""
-    for path in children(work):
-        if path.name.endswith(DISCARDED):
-            remove(path)
 
 
 def _tell(place: Place, before: Contents | None, seconds: float) -> None:

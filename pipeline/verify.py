@@ -109,6 +109,10 @@ def drop(found: Check, say: Say) -> None:
     """Removes the damaged parts of what is half-built, or a damaged copy; the next run makes them again."""
     artifact = found.artifact.with_name(found.artifact.name.removesuffix(".partial"))
     with lock.held(artifact, False, say):
+        (again,) = check([found.artifact], quick=False)  # another process may have built or finished it meanwhile
+        if again.is_half_built != found.is_half_built or not again.problems or not again.num_files:
+            return
+        again.is_copy, found = found.is_copy, again
         wanted = [""] if found.is_copy else pieces(found) or []
         for piece in wanted:
             discard(place_of(found.artifact, piece) if piece else found.artifact)

@@ -14,6 +14,7 @@ from lima_core.storage import Location, files_below, read_bytes, write_bytes
 from lima_core.types import Resources
 from pipeline import contents, graph, lease, lock, manifest, places, repair, summing
 from pipeline.checks import check
+from pipeline.cleaning import leftovers, removed
 from pipeline.config import validate
 from pipeline.node import Node, topological
 from pipeline.places import scratch_of
@@ -286,6 +287,46 @@ def test_other_bytes_than_before_are_told_and_so_is_what_was_built_from_them(
         line.startswith(f"stale     {flow.path(work).name} was built from another {store.name}") for line in lines
     )
     assert verify([flow], work, False, False, print).summary().startswith("no damage, but 1 stale: 3 artifacts, ")
+
+
+def test_a_repair_builds_nothing_that_was_not_damaged(flow: Node, work: Path) -> None:
+    (store,) = flow.upstream
+    (numbers,) = store.upstream
+    shutil.rmtree(numbers.path(work))
+    flip(store.path(work) / "fitted.json")
+    before = state(work)
+    told = rf"{store.path(work).name}: cannot be repaired without what is not there: {numbers.path(work).name}; "
+    with pytest.raises(StoreError, match=told + "run lima stage make-numbers first"):
+        mend([flow], work)
+    assert state(work) == before
+
+
+def test_what_another_repair_has_mended_meanwhile_is_not_dropped(flow: Node, work: Path) -> None:
+    store = flow.upstream[0]
+    partial = store.path(work).rename(store.partial_path(work))
+    for name in RECORDS:
+        (partial / name).unlink()
+    file = partial / SCENES / "values/c/0"
+    whole = file.read_bytes()
+    flip(file)
+    found = verify([store], work, False, False, print)
+    file.write_bytes(whole)
+    repair_all(found, {store.path(work).name: Place(store, work, Resources(), False, print)}, print)
+    assert file.read_bytes() == whole
+
+
+def test_what_a_killed_repair_was_removing_is_left_to_clean(flow: Node, work: Path) -> None:
+    numbers, store = flow.upstream[0].upstream[0].path(work), flow.upstream[0]
+    other = work / f"{numbers.name}{repair.DISCARDED}"
+    shutil.copytree(numbers, other)
+    shutil.copytree(numbers, store.partial_path(work))
+    flip(flow.upstream[0].path(work) / "fitted.json")
+    mend([flow], work)
+    assert other.is_dir(), "another process may be removing it"
+    shutil.copytree(numbers, store.partial_path(work))  # a slow writer's, beside what is finished
+    found = leftovers([flow], work)
+    assert [(it.path, it.kind) for it in found] == [(other, "damaged"), (store.partial_path(work), "partial")]
+    assert all(removed(it) for it in found) and leftovers([flow], work) == []
 
 
 class Death(BaseException):
