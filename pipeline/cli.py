@@ -235,10 +235,12 @@ def show_command(
 ) -> None:
     """Print what an artifact is, what came out and where it comes from."""
     from pipeline import manifest
+    from pipeline.disk import told_in_one_line
     from pipeline.text import manifest_text
 
-    path = wanted.find_artifact(artifact, work)
-    print(manifest_text(path, manifest.read(path)))
+    with told_in_one_line(work):
+        path = wanted.find_artifact(artifact, work)
+        print(manifest_text(path, manifest.read(path)))
 
 
 @app.command("viz")
@@ -252,20 +254,15 @@ def viz_command(
     out: Annotated[Path | None, typer.Option(help="File; default: WORK/figures/KIND-TOKEN.png (.rrd).")] = None,
 ) -> None:
     """Draw a figure from the artifacts of an experiment; build nothing."""
+    from pipeline.disk import told_in_one_line
     from pipeline.shorthands import flags
     from pipeline.viz import Wish, draw
 
     building.prepare_process()
     wish = Wish(kind, frame, scene, out)
-    print(
-        draw(
-            wish,
-            wanted.nodes(config, overrides),
-            work,
-            flags(config, overrides or [], work),
-            building.say,
-        )
-    )
+    nodes = wanted.nodes(config, overrides)
+    with told_in_one_line(work):
+        print(draw(wish, nodes, work, flags(config, overrides or [], work), building.say))
 
 
 @app.command("doctor")
@@ -325,11 +322,14 @@ def export_command(
 ) -> None:
     """Write weights with all that is known about them to a folder, or in another project's names and layout."""
     building.prepare_process()
+    from pipeline.disk import told_in_one_line
     from pipeline.places import fetched
     from pipeline.weights import export_weights, is_model
 
-    source = Path(artifact) if is_model(Path(artifact)) else fetched(wanted.find_artifact(artifact, work), building.say)
-    print("\n".join(export_weights(source, out, form, intensity_divisor, work)))
+    with told_in_one_line(work):
+        is_path = is_model(Path(artifact))
+        source = Path(artifact) if is_path else fetched(wanted.find_artifact(artifact, work), building.say)
+        print("\n".join(export_weights(source, out, form, intensity_divisor, work)))
 
 
 @app.command("import")
@@ -388,14 +388,16 @@ def clean_command(
     from pipeline import disk
     from pipeline.cleaning import leftovers, removed
 
-    found = leftovers(wanted.nodes(config, overrides), work)
+    nodes = wanted.nodes(config, overrides)
     freed = 0
-    for leftover in found:
-        word = leftover.kind
-        if yes:
-            word = "removed" if removed(leftover) else "in use, kept"
-            freed += leftover.num_bytes if word == "removed" else 0
-        print(f"{word:<12}  {disk.size(leftover.num_bytes):>8}  {leftover.path.name}")
+    with disk.told_in_one_line(work):
+        found = leftovers(nodes, work)
+        for leftover in found:
+            word = leftover.kind
+            if yes:
+                word = "removed" if removed(leftover) else "in use, kept"
+                freed += leftover.num_bytes if word == "removed" else 0
+            print(f"{word:<12}  {disk.size(leftover.num_bytes):>8}  {leftover.path.name}")
     if not found:
         print(f"nothing to clean in {work}")
     elif yes:

@@ -1,5 +1,6 @@
 """What people type: exit codes, the lines they read, and what is on disk afterwards; on a flow of toy stages."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,27 @@ def test_clean_leaves_alone_what_is_being_built(lima: object, toys: SimpleNamesp
         holder.communicate("\n")
     assert done.out[-2].startswith("in use, kept")
     assert node.path(Path("work")).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pipeline.cleaning.children", ["clean"]),
+        ("pipeline.planning.children", ["show", "numbers"]),
+        ("pipeline.planning.children", ["export", "numbers", "out"]),
+        ("pipeline.viz.draw", ["viz", "coverage"]),
+    ],
+    ids=["clean", "show", "export", "viz"],
+)
+def test_commands_that_build_nothing_tell_disk_trouble_in_one_line(
+    lima: object, monkeypatch: pytest.MonkeyPatch, name: str, words: list[str]
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", "work")
+
+    monkeypatch.setattr(name, failing)
+    done = lima(*words)
+    assert done.code == 2 and done.err[-1].startswith("lima: work: the disk fails (Input/output error); check the disk")
 
 
 def test_help_and_doctor_import_neither_torch_nor_dask() -> None:
