@@ -25,11 +25,13 @@ from lima_core.parallel import PartsProgress
 from lima_core.types import Resources
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
+STARTS = 3
+"""Tries to start the workers of this machine."""
 CONNECT_S = 5.0
 LOOK_AGAIN_S = 5.0
 """Between looks at who works."""
@@ -72,7 +74,7 @@ def connected(resources: Resources, num_parts: int) -> "Iterator[Client]":
         with client_of(resources.scheduler) as client:
             yield client
         return
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     _start_forkserver()
     silence()
@@ -80,20 +82,39 @@ def connected(resources: Resources, num_parts: int) -> "Iterator[Client]":
     with (
         dask.config.set(defaults),
         dask.config.set(SETTINGS),
-        LocalCluster(
-            n_workers=min(resources.workers, num_parts),
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # a page without routes; its own port may be taken
-            memory_limit=0,  # the kernel knows better; what it kills is started again
-            env=ONE_THREAD,
-            silence_logs=NO_LOGS,
-            preload=[f"{__package__}.worker_process"],
-        ) as cluster,
+        _started(min(resources.workers, num_parts)) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+def _started(num_workers: int) -> "LocalCluster":
+    """Workers on this machine. One that is killed while it starts is not replaced by Dask, so all start again.
+
+    Raises:
+        UserError: they were killed ``STARTS`` times.
+    """
+    from distributed import LocalCluster
+
+    for number in range(1, STARTS + 1):
+        try:
+            return LocalCluster(
+                n_workers=num_workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # a page without routes; its own may be taken
+                memory_limit=0,  # the kernel knows better; what it kills is started again
+                env=ONE_THREAD,
+                silence_logs=NO_LOGS,
+                preload=[f"{__package__}.worker_process"],
+            )
+        except RuntimeError as error:
+            if number == STARTS:
+                what = f"worker processes do not start, tried {STARTS} times ({str(error).splitlines()[0]})"
+                remedy = "memory may have run out: give fewer --workers, or 0"
+                raise UserError(what, where="this machine", remedy=remedy) from error
+    raise AssertionError("unreachable")
 
 
 @contextmanager
