@@ -40,6 +40,8 @@ AFTER_START_S = 8.0
 """Kills come at any moment of so many seconds after the first stage began, later with every start, and some before."""
 BEFORE_START = 0.1
 """Share of kills while the command still starts."""
+FOR_WORKERS_S = 10.0
+"""A kill of a worker waits so long for there to be one, so that there are enough of them."""
 WITH_WORLD = 6
 """Every so many runs make the synthetic world, too."""
 PATIENCE_S = 300.0
@@ -135,6 +137,8 @@ def killed_once(
         command.wait_until_it_builds(PATIENCE_S)
     command.wait(wait_s)
     wish = VICTIMS[mode][len(record["kills"]) % len(VICTIMS[mode])]
+    if wish == "worker":
+        command.wait_for_workers(FOR_WORKERS_S)
     if not command.is_running():
         return note_end(command, record, number)
     stage = command.under_way()

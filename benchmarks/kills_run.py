@@ -129,6 +129,12 @@ class Command:
                 return
             time.sleep(0.05)
 
+    def wait_for_workers(self, seconds: float) -> None:
+        """Until some process does the work over scenes, if there will be one."""
+        deadline = time.monotonic() + seconds
+        while self.is_running() and time.monotonic() < deadline and not self._workers():
+            time.sleep(0.05)
+
     def under_way(self) -> str:
         """The stage that is being built."""
         names = [path.name for path in self.work.glob("*.partial")] if self.work.is_dir() else []
@@ -154,7 +160,9 @@ class Command:
         """Processes that do the work over scenes: of the cluster, or children that Dask's nannies look after."""
         if self.cluster:
             return [psutil.Process(worker.pid) for worker in self.cluster.workers if worker.poll() is None]
-        return [process for process in self.family[1:] if _is_worker(process)]
+        with suppress(psutil.NoSuchProcess):
+            return [one for one in _descendants(psutil.Process(self.process.pid)) if _is_worker(one)]
+        return []
 
     def aftermath(self, seconds: float) -> dict[str, Any]:
         """What became of the command, and how many of its processes are still there that should not be."""
