@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from lima_core.errors import ConfigError
+from lima_core.types import Resources
 from pipeline import ablation, graph
 from pipeline.ablation import RANDOM, Study, combinations, sharing_text
 from pipeline.config import load as load_config
+from pipeline.estimate import estimates
+from pipeline.planning import plan
 from stages import ablation as stage
 
 EXPERIMENT = {
@@ -49,6 +52,12 @@ def test_an_arm_is_the_same_artifact_as_in_a_run_of_its_own(study: object) -> No
     own = graph.build(graph.Experiment.model_validate_json(json.dumps(EXPERIMENT | {"seeds": [5]})))
     (node,) = [node for node in own if node.kind == "distill"]
     assert node.fingerprint in {target.fingerprint for target in found.nodes(5)}
+
+
+def test_of_a_world_to_be_made_every_artifact_of_every_arm_is_told(study: object, tmp_path: Path) -> None:
+    steps = plan(study(arms={"base": BASE, "+ all": {}}, seeds=[0, 1]).targets, tmp_path / "work")
+    costs = estimates(steps, tmp_path / "work", Resources())
+    assert len(costs) == 33 and all(cost and cost.disk_bytes for cost in costs)
 
 
 def test_seeds_come_one_after_the_other(study: object) -> None:
