@@ -25,11 +25,11 @@ from benchmarks.layouts import plain, shards, streams
 from benchmarks.layouts.cases import reading, writing
 from benchmarks.layouts.data import DataSet, Scene, made_data
 from benchmarks.layouts.layout import Layout
+from lima_core.software import package_version
 from lima_core.whole import fsync_tree
 from pipeline.bench.harness import Case, Options
 from pipeline.bench.record import run
 from pipeline.bench.text import as_text
-from pipeline.manifest import package_version
 from pipeline.process import keep_freed_memory
 
 PACKAGES = ("zarrs", "tensorstore", "litdata", "webdataset")

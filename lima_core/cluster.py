@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from lima_core.errors import ConfigError, UserError
 from lima_core.parallel import PartsProgress
+from lima_core.software import require_same, software
 from lima_core.types import Resources
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ class _Mapping:
     def __init__(self, client: "Client", work: Callable[[Any], Any], resources: Resources, on_gpu: bool) -> None:
         self.client, self.work, self.scheduler = client, work, resources.scheduler
         self.needs = {"GPU": 1} if on_gpu and resources.scheduler else None
+        self.software = software() if resources.scheduler else None  # a worker may join at any time, with any code
         self.name = f"{work_name(work)}-{uuid4().hex[:8]}"
         self.running: dict[Any, tuple[int, Future]] = {}
         self.finished: SimpleQueue[Future] = SimpleQueue()
@@ -217,7 +219,9 @@ class _Mapping:
         """Fills up what is under way; where there is no worker now, one part waits for it."""
         while len(self.running) < max(self.slots, 1) and (number := next(waiting, None)) is not None:
             key = (self.name, number)
-            future = self.client.submit(_in_worker, self.work, parts[number], key=key, resources=self.needs)
+            future = self.client.submit(
+                _in_worker, self.work, parts[number], self.software, key=key, resources=self.needs
+            )
             self.running[key] = number, future
             future.add_done_callback(self.finished.put)
 
@@ -296,13 +300,19 @@ def work_name(work: Any) -> str:
     return getattr(getattr(work, "func", work), "__name__", "work")
 
 
-def _in_worker(work: Callable[[Part], Result], part: Part) -> Result | UserError | OSError:
+def _in_worker(
+    work: Callable[[Part], Result], part: Part, wanted: dict[str, str | None] | None
+) -> Result | UserError | OSError:
     """The result, or an error of user or disk as a value: Dask would log it, and try an OSError of its own again."""
     # Never undone: another thread of this worker may be in the middle of a part.
     threadpool_limits(limits=1)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
     try:
+        if wanted is not None:
+            from distributed import get_worker
+
+            require_same(wanted, software(), get_worker().address)
         return work(part)
     except (UserError, OSError) as error:
         return error

@@ -1,7 +1,6 @@
 """What must hold before a run begins on a cluster: workers are there, run this very code, and see the same folders."""
 
 import hashlib
-import platform
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,16 +9,14 @@ from uuid import uuid4
 
 from lima_core.cluster import all_workers, client_of, gpu_slots
 from lima_core.errors import ConfigError
+from lima_core.software import require_same, software
 from lima_core.storage import Location, read_bytes
 from lima_core.whole import remove, write_json
-from pipeline import manifest
 from pipeline.node import Node, Source, topological
 
 if TYPE_CHECKING:
     from distributed import Client
 
-CODE = ("lima_core", "stages")
-"""Packages that work in workers."""
 LOOKS = 3
 """A second apart: a network file system may need a moment to show a new file on another machine."""
 
@@ -59,28 +56,9 @@ def sources(targets: Iterable[Node]) -> list[Path]:
     return list(dict.fromkeys(roots))
 
 
-def software() -> dict[str, str | None]:
-    """What must be the same everywhere for the same bytes, by what it is called in a message."""
-    packages = {name: manifest.package_version(name) for name in manifest.PACKAGES}
-    return {"python": platform.python_version(), **packages, "lima": code_digest(Path(__file__).parents[1])}
-
-
-def code_digest(root: Path) -> str:
-    """12 hexadecimal digits over every Python file of ``CODE``: it tells edited checkouts apart, too."""
-    found = hashlib.sha256()
-    for path in sorted(path for package in CODE for path in (root / package).rglob("*.py")):
-        found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return found.hexdigest()[:12]
-
-
 def _check_software(client: "Client") -> None:
-    own = software()
     for address, theirs in _asked(client, software).items():
-        for name, version in own.items():
-            if (found := theirs.get(name)) != version:
-                shown = "lima's code" if name == "lima" else name
-                what = f"has {shown} {found or 'not at all'}, this process {version or 'not at all'}"
-                raise ConfigError(what, where=f"worker {address}", remedy="install the same there and start it again")
+        require_same(software(), theirs, address)
 
 
 def _check_folders(client: "Client", work: Location, folders: Sequence[Path]) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import psutil
 
+from lima_core.software import package_version
 from lima_core.storage import Location
 from pipeline import disk
 from pipeline.doctor_engines import engine_lines
-from pipeline.manifest import cpu_name, package_version
+from pipeline.manifest import cpu_name
 
 DISTRIBUTION = "lima-lidar"
 OPTIONAL = {

@@ -4,7 +4,6 @@ A folder without a readable manifest is not an artifact.  The manifest is the la
 the rest is there.
 """
 
-import importlib.metadata
 import json
 import math
 import os
@@ -19,6 +18,7 @@ from typing import Any
 
 from lima_core.checksums import STAMP, write_stamped
 from lima_core.errors import StoreError, UnreachableError
+from lima_core.software import PACKAGES, package_version
 from lima_core.storage import Location, files_below, is_file, is_remote, read_bytes
 from lima_core.types import Resources
 from pipeline import contents
@@ -28,8 +28,6 @@ FILE = contents.MANIFEST
 SCHEMA = 2
 UNLISTED = {"num_files": None, "content": None, "inputs_content": {}}
 """What manifests of schema 1 do not tell; such artifacts are read, but cannot be verified."""
-PACKAGES = ("numpy", "torch", "zarr", "pyarrow", "pydantic", "nuscenes-devkit", "transformers", "trimesh", "embreex")
-"""Packages whose version can change a number or a file."""
 
 
 @dataclass(frozen=True)
@@ -167,14 +165,6 @@ def provenance(resources: Resources) -> dict[str, Any]:
     software = {"python": platform.python_version(), "packages": versions}
     used = {name: value for name, value in asdict(resources).items() if name != "rank"}
     return {**code, **software, **hardware, "resources": used, "command": _command()}
-
-
-def package_version(name: str) -> str | None:
-    """Installed version of a distribution, or None."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def cpu_name() -> str:

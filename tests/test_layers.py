@@ -23,6 +23,7 @@ ROWS = (
         "checksums",
         "packing",
         "cost",
+        "software",
         "peak",
     ),
     ("geometry", "sparse", "training"),

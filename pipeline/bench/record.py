@@ -14,11 +14,12 @@ from typing import Any
 import torch
 
 from lima_core.errors import ConfigError, StoreError, did_you_mean
+from lima_core.software import package_version
 from lima_core.types import Resources
 from lima_core.whole import write_json
 from pipeline.bench import memory
 from pipeline.bench.harness import Case, Options, measure, rows
-from pipeline.manifest import package_version, plain, provenance
+from pipeline.manifest import plain, provenance
 
 SCHEMA = "lima-bench/1"
 PEER_PACKAGES = ("spconv", "spconv-cu126", "spconv-triton", "cumm", "cumm-cu126", "torchsparse", "triton")

@@ -15,6 +15,7 @@ import pytest
 from lima_core import cluster
 from lima_core.errors import ConfigError, DataError, UserError
 from lima_core.parallel import PartsProgress, device_of_parts, map_parts
+from lima_core.software import software
 from lima_core.types import Resources
 from stages import build_memory, extract_features
 from tests.cluster_work import broken, slowly, waits_for, worker_of
@@ -218,3 +219,11 @@ def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> Non
     for address in ("tcp://127.0.0.1:1", "nonsense", "spam://a:1"):
         with pytest.raises(ConfigError, match=rf"^{address}: no scheduler answers there \(.+\); start one with"):
             map_parts(worker_of, [1], Resources(scheduler=address), "test")
+
+
+def test_a_worker_that_joins_later_with_other_code_is_named(two: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = software() | {"lima": "0123456789ab"}
+    monkeypatch.setattr(cluster, "software", lambda: own)
+    told = rf"^worker tcp://127\.0\.0\.1:\d+: has lima's code {software()['lima']}, this process 0123456789ab; install"
+    with pytest.raises(ConfigError, match=told):
+        map_parts(worker_of, range(3), on(two), "test")

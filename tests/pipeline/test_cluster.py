@@ -102,9 +102,9 @@ def copy_of_lima(folder: Path) -> Path:
 
 
 def broken_lima(folder: Path) -> Path:
-    (folder / "pipeline").mkdir(parents=True)
-    (folder / "pipeline" / "__init__.py").touch()
-    (folder / "pipeline" / "cluster.py").write_text("import not_installed\n")
+    (folder / "lima_core").mkdir(parents=True)
+    (folder / "lima_core" / "__init__.py").touch()
+    (folder / "lima_core" / "software.py").write_text("import not_installed\n")
     return folder
 
 
