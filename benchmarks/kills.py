@@ -27,7 +27,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kills_run import Cluster, Command, differences, give_world, leftovers, reference
+from benchmarks.kills_run import WENT_ON, Cluster, Command, differences, give_world, leftovers, reference
 from lima_core.seeds import derive
 from lima_core.types import Resources
 from pipeline.manifest import provenance
@@ -52,16 +52,17 @@ def main(words: Sequence[str] | None = None) -> None:
     """Kills and compares until there were enough kills or time is up; the record is written after every kill."""
     arguments = parsed(words)
     folder = Path(tempfile.mkdtemp(prefix="lima-kills-", dir=arguments.folder))
-    record = head(arguments)
+    record, cluster = head(arguments), Cluster(folder)
     try:
         expected = reference(folder)
         deadline = time.monotonic() + 60 * arguments.minutes
         runs = 0
         while len(record["kills"]) < arguments.kills and time.monotonic() < deadline:
-            one_run(folder, expected, record, runs, arguments)
+            one_run(folder, expected, record, runs, arguments, cluster)
             runs += 1
             save(record, arguments.out)
     finally:
+        cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
     summarise(record)
     save(record, arguments.out)
@@ -101,54 +102,54 @@ def save(record: dict[str, Any], out: Path | None) -> None:
         out.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def one_run(folder: Path, expected: Path, record: dict[str, Any], number: int, arguments: argparse.Namespace) -> None:
+def one_run(
+    folder: Path, expected: Path, record: dict[str, Any], number: int, arguments: argparse.Namespace, own: Cluster
+) -> None:
     """One work folder from nothing to the end, killed on the way."""
     rng = random.Random(derive(arguments.seed, "kills", number))
     mode = arguments.modes[number % len(arguments.modes)]
     stage = rng.choice(STAGES) if number % 4 >= 2 else None
     work = folder / f"work-{number}"
-    cluster = Cluster(folder) if mode == "scheduler" else None
+    cluster = own if mode == "scheduler" else None
     if number % WITH_WORLD != WITH_WORLD - 1:
         give_world(expected, work)
-    try:
-        for attempt in count():
-            if cluster:
-                cluster.start_missing()
-            command = Command(folder, work, stage, cluster)
-            if len(record["kills"]) >= arguments.kills:
-                note_end(command, record, number)
-                break
-            if not killed_once(command, rng, mode, record, number, AFTER_START_S * (1 + attempt / 4)):
-                break
-        compare(folder, expected, work, stage, record, number)
-    finally:
+    for attempt in count():
         if cluster:
-            cluster.stop()
-        shutil.rmtree(work, ignore_errors=True)
+            cluster.start_missing()
+        command = Command(folder, work, stage, cluster)
+        if len(record["kills"]) >= arguments.kills:
+            note_end(command, record, number)
+            break
+        if not is_killed(command, rng, mode, record, number, AFTER_START_S * (1 + attempt / 4)):
+            break
+    compare(expected, work, stage, record, number)
+    shutil.rmtree(work, ignore_errors=True)
 
 
-def killed_once(
+def is_killed(
     command: Command, rng: random.Random, mode: str, record: dict[str, Any], number: int, latest_s: float
 ) -> bool:
-    """Kills something at a random moment before ``latest_s``; False when the command came to its end by itself."""
+    """Kills something at random moments until the command ends; False when it came to its end by itself."""
     before = rng.random() < BEFORE_START
-    wait_s = rng.uniform(0, 4.0 if before else latest_s)
     if not before:
         command.wait_until_it_builds(PATIENCE_S)
-    command.wait(wait_s)
-    wish = VICTIMS[mode][len(record["kills"]) % len(VICTIMS[mode])]
-    if wish == "worker":
-        command.wait_for_workers(FOR_WORKERS_S)
-    if not command.is_running():
-        return note_end(command, record, number)
-    stage = command.under_way()
-    victim = command.kill(wish, rng)
-    if victim in ("worker", "scheduler"):
-        command.wait(PATIENCE_S)
-    line = {"run": number, "mode": mode, "command": command.words, "wished": wish, "victim": victim, "stage": stage}
-    record["kills"].append(line | command.aftermath(PATIENCE_S))
-    say(f"kill {len(record['kills'])}: {mode} {victim} in {stage}: {record['kills'][-1]['after']}")
-    return record["kills"][-1]["after"] != "went on to the end"
+    while True:
+        command.wait(rng.uniform(0, 4.0 if before else latest_s))
+        wish = VICTIMS[mode][len(record["kills"]) % len(VICTIMS[mode])]
+        if wish == "worker":
+            command.wait_for_workers(FOR_WORKERS_S)
+        if not command.is_running():
+            return note_end(command, record, number)
+        stage, victim = command.under_way(), command.kill(wish, rng)
+        line = {"run": number, "mode": mode, "command": command.words, "wished": wish, "victim": victim, "stage": stage}
+        if victim == "worker":  # the command has to go on, and may lose more
+            line |= {"after": "goes on", "orphans": 0}
+        else:
+            line |= command.aftermath(PATIENCE_S)
+        record["kills"].append(line)
+        say(f"kill {len(record['kills'])}: {mode} {victim} in {stage}: {line['after']}")
+        if victim != "worker":
+            return line["after"] != WENT_ON
 
 
 def note_end(command: Command, record: dict[str, Any], number: int) -> bool:
@@ -158,7 +159,7 @@ def note_end(command: Command, record: dict[str, Any], number: int) -> bool:
     return False
 
 
-def compare(folder: Path, expected: Path, work: Path, stage: str | None, record: dict[str, Any], number: int) -> None:
+def compare(expected: Path, work: Path, stage: str | None, record: dict[str, Any], number: int) -> None:
     """Notes what differs from the undisturbed artifacts, and what was left behind."""
     last = record["finished"][-1] if record["finished"] and record["finished"][-1]["run"] == number else {"run": number}
     if last not in record["finished"]:
@@ -181,7 +182,7 @@ def summarise(record: dict[str, Any]) -> None:
         "manual_steps": sum(kill["after"].startswith("FAILED") for kill in kills)
         + sum(run.get("code", 0) != 0 for run in finished),
         "orphans": sum(kill["orphans"] for kill in kills),
-        "went_on_without_the_worker": sum(kill["after"] == "went on to the end" for kill in kills),
+        "went_on_without_the_worker": sum(kill["victim"] == "worker" for kill in kills),
     }
 
 

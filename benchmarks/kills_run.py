@@ -17,6 +17,7 @@ from benchmarks.processes import ROOT, environment, lima, python
 from tests.small_experiment import EXPERIMENT, data_of
 
 KINDS = ("synth", "index", "extract-features", "build-memory", "distill", "probe", "finetune", "evaluate", "report")
+WENT_ON = "went on to the end"
 GONE_S = 20.0
 """Processes of a killed command must be gone within this."""
 
@@ -170,7 +171,7 @@ class Command:
         if code == -signal.SIGKILL:
             after = "killed"
         elif code == 0:
-            after = "went on to the end"
+            after = WENT_ON
         else:
             after = f"said: {last}" if code == 2 else f"FAILED with code {code}: {last}"
         _, alive = psutil.wait_procs(self.family, timeout=GONE_S)
