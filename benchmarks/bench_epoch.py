@@ -3,10 +3,10 @@
 python -m benchmarks.bench_epoch [--rounds 7] [--teacher-rounds 2] [--minutes 20] [--out FILE]
 
 A drive of the synthetic world with nuScenes-sized scans, six cameras, 16 x 32 patches of 384 random channels; frames
-with a full window of six. All train the same student (MinkUNet-34 as configured by default) by the same steps, in
-turn, round by round; ratios are taken within a round, then their median. Images are 112 x 208 px on disk, which spares
-the teachers the decoding of large ones; they see 224 x 448 px. Case ``mixed`` mixes every second sample with another
-sequence, as distill does by default; there the teachers are left out.
+with a full window of six. All train the same student (MinkUNet-34 as configured by default) on the same samples, step
+by step in turn; ratios are taken between the same steps, then their median. Images are 112 x 208 px on disk, which
+spares the teachers the decoding of large ones; they see 224 x 448 px. Case ``mixed`` mixes every second sample with
+another sequence, as distill does by default; there the teachers are left out.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from benchmarks.epoch_sources import InMemory, InTheLoop, over  # noqa: E402
 from lima_core.datasets import dataset_config, open_dataset  # noqa: E402
 from lima_core.datasets.nuscenes import NuScenesConfig  # noqa: E402
-from lima_core.loading.pretrain import PretrainSource  # noqa: E402
+from lima_core.loading.pretrain import PretrainBatch, PretrainSource  # noqa: E402
 from lima_core.loading.targets import TargetSource  # noqa: E402
 from lima_core.memory.cross_sequence import CrossSequenceConfig  # noqa: E402
 from lima_core.memory.targets import BankTargets, MaterialisedTargets  # noqa: E402
@@ -68,7 +68,7 @@ ONE, SIX = "teacher in the loop, one frame", "teacher in the loop, six frames"
 class Setup:
     """How large everything is."""
 
-    frames_per_scene: int = WINDOW + 3
+    frames_per_scene: int
     tiny: bool = False
 
     @property
@@ -109,6 +109,20 @@ def write_features(frames: FrameIndex, out: Path, channels: int) -> None:
     finish_store(out)
 
 
+@dataclass(frozen=True)
+class Step:
+    """What one step took, per sample."""
+
+    name: str
+    """Of the source."""
+    step: int
+    wall_s: float
+    cpu_s: float
+    """Of all threads, the loader's among them."""
+    waited_s: float
+    """Of the wall time, waiting for the loader."""
+
+
 class Bench:
     """One student, and the sources that teach it in turn."""
 
@@ -144,61 +158,72 @@ class Bench:
         source = distill.pretrain_source(distill.Config(method=method), self.inputs, self.index, self.sources[name])
         return replace(source, frames=self.frames)
 
-    def epoch(self, name: str, mixed: bool, number: int) -> dict[str, float]:
-        """Trains for an epoch; seconds per sample of wall and CPU, and those of them spent waiting for data."""
-        source, plan = self.source(name, mixed), self.stepper.plan
-        steps = range(number * plan.steps_per_epoch, (number + 1) * plan.steps_per_epoch)
-        started, cpu_s, waited_s = time.perf_counter(), time.process_time(), 0.0
-        loaded = ahead(lambda step: source.load(*plan.batch_indices(step)), steps, self.workers)
+    def epoch(self, names: Sequence[str], mixed: bool, number: int, most: int | None = None) -> Iterator[Step]:
+        """Trains for an epoch, every step once for each source, in turn; each source has a loader of its own.
+
+        A loader works ahead during the step of its own source, for that is when it is asked: nobody pays for another.
+        """
+        plan = self.stepper.plan
+        steps = range(number * plan.steps_per_epoch, (number + 1) * plan.steps_per_epoch)[:most]
+        sources = [self.source(name, mixed) for name in names]
+        loaded = {name: self._loaded(source, steps) for name, source in zip(names, sources, strict=True)}
         for step in steps:
-            asked = time.perf_counter()
-            batch = next(loaded)
-            waited_s += time.perf_counter() - asked
-            self.stepper.step(step, number, [batch])
-        spent = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu_s, "waited_s": waited_s}
-        loaded.close()
-        return {key: value / (len(steps) * self.fit.batch_size) for key, value in spent.items()}
+            for name in in_turn(names, step):
+                yield self._step(name, loaded[name], step, number)
+
+    def _loaded(self, source: PretrainSource, steps: range) -> Iterator[PretrainBatch]:
+        return ahead(lambda step: source.load(*self.stepper.plan.batch_indices(step)), steps, self.workers)
+
+    def _step(self, name: str, loaded: Iterator[PretrainBatch], step: int, number: int) -> Step:
+        started, cpu_s = time.perf_counter(), time.process_time()
+        batch = next(loaded)
+        waited_s = time.perf_counter() - started
+        self.stepper.step(step, number, [batch])
+        size = len(batch.names)
+        wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_s
+        return Step(name, step, wall_s / size, cpu_s / size, waited_s / size)
 
     def alone(self, name: str, mixed: bool) -> dict[str, float]:
-        """CPU seconds per sample of what a source costs without the step: in the loader, and on the device."""
-        source, parts = self.source(name, mixed), {"load_cpu_s": 0.0, "targets_cpu_s": 0.0}
+        """CPU seconds per sample of what a source costs without the step, medians: loader, and decoding and pooling."""
+        source, load_s, targets_s = self.source(name, mixed), [], []
         for row in range(len(self.frames)):
             started = time.process_time()
             batch = source.load(0, [row])
             loaded = time.process_time()
             batch.targets.features()
-            parts["load_cpu_s"] += (loaded - started) / len(self.frames)
-            parts["targets_cpu_s"] += (time.process_time() - loaded) / len(self.frames)
-        return parts
+            load_s.append(loaded - started)
+            targets_s.append(time.process_time() - loaded)
+        return {"load_cpu_s": statistics.median(load_s), "targets_cpu_s": statistics.median(targets_s)}
 
 
 def rounds(
     bench: Bench, num_rounds: dict[str, int], mixed: bool, deadline: float, say: Callable[[str], None]
-) -> dict[str, list[dict[str, float]]]:
-    """Epochs of all sources in turn; ``num_rounds`` says how many of them each takes part in."""
-    names = list(num_rounds)
-    for name in names:
-        bench.epoch(name, mixed, 0)  # does not count: first reads, first allocations
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+) -> list[Step]:
+    """Epochs, of which each source takes part in as many as ``num_rounds`` says."""
+    for _ in bench.epoch(list(num_rounds), mixed, 0, most=1):
+        pass  # does not count: first reads, first allocations
+    found: list[Step] = []
     for number in range(max(num_rounds.values())):
-        if number and time.monotonic() > deadline:
+        for step in bench.epoch([name for name in num_rounds if number < num_rounds[name]], mixed, number):
+            found.append(step)
+            say(f"{step.name}: step {step.step + 1}, {step.wall_s:.3f} s a sample, CPU {step.cpu_s:.3f} s")
+        if time.monotonic() > deadline:
             break
-        for name in in_turn([name for name in names if number < num_rounds[name]], number):
-            found[name].append(bench.epoch(name, mixed, number))
-            say(f"round {number + 1} {name}: {found[name][-1]}")
     return found
 
 
-def case(found: dict[str, list[dict[str, float]]], bench: Bench, mixed: bool) -> dict[str, Any]:
-    """What a case measured: spreads per sample, and ratios to targets in memory, within rounds."""
+def case(found: Sequence[Step], bench: Bench, mixed: bool) -> dict[str, Any]:
+    """What a case measured: spreads over steps, per sample, and ratios to the same step from memory."""
+    memory = {step.step: step for step in found if step.name == MEMORY}
     rows = []
-    for name, epochs in found.items():
-        row: dict[str, Any] = {"name": name, "rounds": len(epochs), **bench.alone(name, mixed)}
+    for name in dict.fromkeys(step.name for step in found):
+        own = [step for step in found if step.name == name]
+        row: dict[str, Any] = {"name": name, "steps": len(own), **bench.alone(name, mixed)}
         for unit in ("wall_s", "cpu_s"):
-            row[unit] = spread([epoch[unit] for epoch in epochs])
-            pairs = zip(epochs, found[MEMORY], strict=False)
-            row[f"{unit.removesuffix('_s')}_over_memory"] = spread([own[unit] / other[unit] for own, other in pairs])
-        row["waited_share"] = statistics.median(epoch["waited_s"] / epoch["wall_s"] for epoch in epochs)
+            row[unit] = spread([getattr(step, unit) for step in own])
+            ratios = [getattr(step, unit) / getattr(memory[step.step], unit) for step in own]
+            row[f"{unit.removesuffix('_s')}_over_memory"] = spread(ratios)
+        row["waited_share"] = sum(step.waited_s for step in own) / sum(step.wall_s for step in own)
         rows.append(row)
     return {"case": "mixed" if mixed else "plain", "rows": rows}
 
@@ -249,6 +274,7 @@ def main(words: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--teacher-rounds", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=20, help="no round begins after so long")
+    parser.add_argument("--frames", type=int, default=3, help="with a full window, of each of two scenes")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--loaders", type=int, default=1, help="loader threads")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
@@ -256,7 +282,7 @@ def main(words: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args(words)
     keep_freed_memory()
-    setup = Setup(frames_per_scene=2, tiny=True) if arguments.tiny else Setup()
+    setup = Setup(2, tiny=True) if arguments.tiny else Setup(WINDOW - 1 + arguments.frames)
     with tempfile.TemporaryDirectory(prefix="lima-epoch-") as folder:
         prepare(setup, Path(folder))
         result = record(Bench(setup, Path(folder), arguments), arguments, lambda line: print(line, flush=True))

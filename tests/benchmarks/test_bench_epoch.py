@@ -18,7 +18,7 @@ def test_all_sources_teach_the_same_student_in_turn(tmp_path: Path) -> None:
     assert [row["name"] for row in plain["rows"]] == [*caches, bench_epoch.ONE, bench_epoch.SIX]
     assert [row["name"] for row in mixed["rows"]] == caches
     for row in plain["rows"] + mixed["rows"]:
-        assert row["rounds"] == (1 if "teacher" in row["name"] else 2)
+        assert row["steps"] == (2 if "teacher" in row["name"] else 4)
         assert row["wall_s"]["median"] > 0 and row["load_cpu_s"] > 0
     assert plain["rows"][0]["cpu_over_memory"]["median"] == 1.0
     assert plain["rows"][4]["targets_cpu_s"] > plain["rows"][1]["targets_cpu_s"]
