@@ -1,9 +1,10 @@
 """A whole experiment over a tiny folder data set, built in this process in seconds, and what a fault must come to."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,16 @@ def in_one_line(error: Exception) -> str:
 def built(work: Path) -> set[str]:
     """Names of the artifacts in a work folder."""
     return {path.name for path in work.iterdir() if path.is_dir() and not path.name.startswith(".")}
+
+
+def one_and_all(files: Sequence[str], damages: Iterable[str]) -> list[Any]:
+    """Every file with every damage; all but one for each file only where slow tests run."""
+    words = list(damages)
+    return [
+        pytest.param(file, word, marks=[] if place == number % len(words) else [pytest.mark.slow])
+        for number, file in enumerate(files)
+        for place, word in enumerate(words)
+    ]
 
 
 @contextmanager

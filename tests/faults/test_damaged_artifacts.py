@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.flow import Flow
+from tests.faults.flow import Flow, one_and_all
 
 READS = {
     "index/frames.parquet": "extract-features",
@@ -37,14 +37,16 @@ def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [cut_off, emptied, Path.unlink], ids=["cut off", "emptied", "missing"])
-@pytest.mark.parametrize("file", READS)
-def test_a_reader_names_the_damaged_file(finished: Flow, file: str, damage: object) -> None:
+DAMAGES = {"cut off": cut_off, "emptied": emptied, "missing": Path.unlink}
+
+
+@pytest.mark.parametrize(("file", "damage"), one_and_all(list(READS), DAMAGES))
+def test_a_reader_names_the_damaged_file(finished: Flow, file: str, damage: str) -> None:
     kind, _, name = file.partition("/")
     finished.forget(READS[file])
     path = finished.folder(kind) / name
     whole = path.read_bytes()
-    damage(path)
+    DAMAGES[damage](path)
     line = finished.fails(READS[file])
     assert finished.folder(kind).name in line, line
     assert any(part in line for part in (path.name, path.parent.name, "b_000005", "holds no")), line

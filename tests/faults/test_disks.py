@@ -18,6 +18,7 @@ from pipeline import manifest
 from tests.faults.flow import Flow
 
 STAGES = ("index", "extract-features", "build-memory", "distill", "finetune", "evaluate")
+SLOW = pytest.mark.slow
 
 
 @contextmanager
@@ -48,7 +49,9 @@ def fill(place: Path, left: int) -> None:
     (place / "ballast").write_bytes(bytes(max(0, os.statvfs(place).f_bavail * os.statvfs(place).f_frsize - left)))
 
 
-@pytest.mark.parametrize("left", [0, 4096, 8192, 16384, 40960, 65536, 102400])
+@pytest.mark.parametrize(
+    "left", [0, 8192, 65536, *(pytest.param(left, marks=SLOW) for left in (4096, 16384, 40960, 102400))]
+)
 def test_a_full_disk_is_told_and_with_room_the_run_ends_well(
     fresh: Flow, small_disk: Path, left: int, tmp_path: Path
 ) -> None:
@@ -63,7 +66,7 @@ def test_a_full_disk_is_told_and_with_room_the_run_ends_well(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
 @pytest.mark.parametrize("kind", STAGES)
-@pytest.mark.parametrize("limit", [0, 700, 5000])
+@pytest.mark.parametrize("limit", [700, pytest.param(0, marks=SLOW), pytest.param(5000, marks=SLOW)])
 def test_a_file_that_may_not_grow_is_told(finished: Flow, kind: str, limit: int) -> None:
     finished.forget(kind)
     largest = max(path.stat().st_size for path in finished.work.rglob("*") if path.is_file())

@@ -44,7 +44,12 @@ def assert_nothing_was_lost(flow: Flow) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "first"),
-    [("read", 1), ("read", 12), ("read", 60), ("write", 1), ("write", 5), ("list", 1), ("list", 6)],
+    [
+        ("read", 12),
+        ("write", 5),
+        ("list", 6),
+        *(pytest.param(*it, marks=pytest.mark.slow) for it in (("read", 1), ("read", 60), ("write", 1), ("list", 1))),
+    ],
 )
 def test_a_storage_that_stops_answering_is_told_and_the_run_goes_on_later(
     elsewhere: Flow, monkeypatch: pytest.MonkeyPatch, asked: str, first: int
@@ -94,7 +99,7 @@ def test_credentials_that_expire_are_told_at_once(elsewhere: Flow, monkeypatch: 
     assert_nothing_was_lost(elsewhere)
 
 
-@pytest.mark.parametrize("kind", ["extract-features", "build-memory", "distill"])
+@pytest.mark.parametrize("kind", ["build-memory", "distill"])
 def test_a_manifest_that_vanished_from_the_storage(elsewhere: Flow, kind: str) -> None:
     """Without it there is no artifact; what lies there is gone on with, or replaced."""
     elsewhere.build()
