@@ -1,6 +1,6 @@
 """A rehearsal at the size of nuScenes without nuScenes: the real commands over 34 149 frames with a stand-in inside.
 
-python -m benchmarks.rehearsal [--shares 0.125 0.25 0.5 1] [--folder DIR] [--workers 2] [--out FILE]
+python -m benchmarks.rehearsal [--shares 0.125 0.25 0.5 1] [--folder DIR] [--workers 2] [--add-to FILE] [--out FILE]
 
 For every share of the scenes a data set is generated (``rehearsal_world``: the true number of scenes, frames, cameras
 and files, tiny images and scans), and every stage is run over it with the command line, each as a process of its own
@@ -67,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> None:
     folder = Path(tempfile.mkdtemp(prefix="lima-rehearsal-", dir=arguments.folder))
     record = head(arguments)
     try:
-        for size in [Size(2, 1), *map(Size.share, arguments.shares)]:
+        for size in [*([] if record["sizes"] else [Size(2, 1)]), *map(Size.share, arguments.shares)]:
             record["sizes"].append(rehearse(folder / f"{size.train}", size, arguments.workers))
             record["growth"] = growth(record["sizes"])
             save(record, arguments.out)
@@ -89,21 +89,24 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where the data sets and artifacts are made, and removed")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--parts", type=int, nargs="*", default=list(PARTS))
+    parser.add_argument("--add-to", type=Path, help="a record whose sizes are kept")
     parser.add_argument("--out", type=Path)
     return parser.parse_args(words)
 
 
 def head(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every record says."""
+    earlier = json.loads(arguments.add_to.read_text()) if arguments.add_to else {}
     return {
         "schema": SCHEMA,
         "subject": "rehearsal",
+        "earlier": {key: earlier[key] for key in ("date", "provenance") if key in earlier},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "stand_in": STAND_IN,
         "workers": arguments.workers,
         "provenance": provenance(Resources(workers=arguments.workers)),
         "experiment": EXPERIMENT,
-        "sizes": [],
+        "sizes": earlier.get("sizes", []),
         "parts": [],
         "cut_short": "ended before everything was measured",
     }
