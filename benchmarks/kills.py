@@ -1,6 +1,6 @@
 """Kills at random moments, and the same command again until it is done: what is different in the end? Nothing may be.
 
-python -m benchmarks.kills [--kills 200] [--seed 0] [--minutes 25] [--folder DIR] [--out FILE]
+python -m benchmarks.kills [--kills 200] [--seed 0] [--minutes 25] [--add-to FILE] [--folder DIR] [--out FILE]
 
 A small experiment of all stages is built once without disturbance. Then the same command builds it in another work
 folder and is killed by SIGKILL at random moments: its main process, one of its worker processes, the Dask scheduler, or
@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         expected = reference(folder)
         deadline = time.monotonic() + 60 * arguments.minutes
-        runs = 0
+        runs = len(record["finished"])
         while len(record["kills"]) < arguments.kills and time.monotonic() < deadline:
             one_run(folder, expected, record, runs, arguments, cluster)
             runs += 1
@@ -78,6 +78,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=25)
     parser.add_argument("--modes", nargs="+", default=["workers", "scheduler"], choices=sorted(VICTIMS))
+    parser.add_argument("--add-to", type=Path, help="a record whose kills are counted, too")
     parser.add_argument("--folder", type=Path, help="where work folders are made, and removed")
     parser.add_argument("--out", type=Path)
     return parser.parse_args(words)
@@ -85,14 +86,16 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
 
 def head(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every record says."""
+    earlier = json.loads(arguments.add_to.read_text()) if arguments.add_to else {}
     return {
         "schema": SCHEMA,
         "subject": "kills",
+        "earlier": {key: earlier[key] for key in ("date", "seed", "provenance", "earlier") if key in earlier},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": arguments.seed,
         "provenance": provenance(Resources(workers=2)),
-        "kills": [],
-        "finished": [],
+        "kills": earlier.get("kills", []),
+        "finished": earlier.get("finished", []),
     }
 
 
@@ -141,6 +144,8 @@ def is_killed(
         if not command.is_running():
             return note_end(command, record, number)
         stage, victim = command.under_way(), command.kill(wish, rng)
+        if victim == "nobody":
+            return note_end(command, record, number)
         line = {"run": number, "mode": mode, "command": command.words, "wished": wish, "victim": victim, "stage": stage}
         if victim == "worker":  # the command has to go on, and may lose more
             line |= {"after": "goes on", "orphans": 0}

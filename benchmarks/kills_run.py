@@ -143,7 +143,10 @@ class Command:
 
     def kill(self, wish: str, rng: random.Random) -> str:
         """Kills by SIGKILL; the main process where there is nothing of what is wished for. Says what was killed."""
-        main = psutil.Process(self.process.pid)
+        try:
+            main = psutil.Process(self.process.pid)
+        except psutil.NoSuchProcess:  # it has just ended
+            return "nobody"
         self.family = [main, *_descendants(main)]
         found = {"main": [main], "worker": self._workers(), "scheduler": [], "everything": self.family[::-1]}
         if self.cluster and self.cluster.scheduler:
