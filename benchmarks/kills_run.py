@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -149,10 +150,9 @@ class Command:
             return "nobody"
         self.family = [main, *_descendants(main)]
         found = {"main": [main], "worker": self._workers(), "scheduler": [], "everything": self.family[::-1]}
-        if self.cluster and self.cluster.scheduler:
-            found["scheduler"] = [psutil.Process(self.cluster.scheduler.pid)]
-            everyone = [psutil.Process(one.pid) for one in (self.cluster.scheduler, *self.cluster.workers)]
-            found["everything"] = [*self.family, *everyone]
+        if self.cluster:
+            found["scheduler"] = _running([self.cluster.scheduler])
+            found["everything"] = [*self.family, *found["scheduler"], *_running(self.cluster.workers)]
         victim = wish if found[wish] else "main"
         doomed = [rng.choice(found["worker"])] if victim == "worker" else found[victim]
         for process in doomed:
@@ -163,7 +163,7 @@ class Command:
     def _workers(self) -> list[psutil.Process]:
         """Processes that do the work over scenes: of the cluster, or children that Dask's nannies look after."""
         if self.cluster:
-            return [psutil.Process(worker.pid) for worker in self.cluster.workers if worker.poll() is None]
+            return _running(self.cluster.workers)
         with suppress(psutil.NoSuchProcess):
             return [one for one in _descendants(psutil.Process(self.process.pid)) if _is_worker(one)]
         return []
@@ -237,6 +237,10 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         return process.children(recursive=True)
     return []
+
+
+def _running(started: Sequence[subprocess.Popen | None]) -> list[psutil.Process]:
+    return [psutil.Process(one.pid) for one in started if one is not None and one.poll() is None]
 
 
 def _is_worker(process: psutil.Process) -> bool:
