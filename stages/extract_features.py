@@ -17,7 +17,7 @@ from lima_core import types
 from lima_core.cost import Cost, Scale, longest
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
-from lima_core.errors import ConfigError, DataError
+from lima_core.errors import ConfigError, DataError, StoreError
 from lima_core.loading.images import load_image, load_images, to_tensor
 from lima_core.parallel import device_of_parts, map_parts, one_thread
 from lima_core.storage import Location, is_file, read_bytes
@@ -114,7 +114,8 @@ def run(config: Config, inputs: Inputs, out: Location, resources: Resources) -> 
     if on_gpu and not resources.scheduler:
         resources = replace(resources, workers=0)
     missing = unwritten_scenes(out, own.facts)
-    map_parts(partial(extract_scene, job), missing, resources, "extract-features", on_gpu=on_gpu)
+    work = partial(extract_scene, job, own.facts.teacher)
+    map_parts(work, missing, resources, "extract-features", on_gpu=on_gpu)
     opened.cache_clear()
     told = summary(finish_store(out))
     if "warning" in told:
@@ -136,14 +137,16 @@ def opened(job: Job) -> Opened:
     return Opened(index, dataset, teacher, feature_facts(job.config, teacher, index))
 
 
-def extract_scene(job: Job, scene: str) -> None:
+def extract_scene(job: Job, teacher: str, scene: str) -> None:
     """Encodes and writes one scene, in whatever process.
 
     Raises:
-        StoreError: this process has another teacher than the one that began the store.
+        StoreError: this process has another teacher than ``teacher``, which began the store.
     """
     own = opened(job)
-    create_store(job.out, own.facts)
+    if own.facts.teacher != teacher:
+        what = f"has teacher {own.facts.teacher!r}, this store was begun with {teacher!r}"
+        raise StoreError(what, where=f"worker on {platform.node()}", remedy="give every worker the same weights")
     write_features(own, own.index.frames(scene), job.out, job.num_loaders)
 
 

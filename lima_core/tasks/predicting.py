@@ -1,15 +1,21 @@
 """Predictions of a trained model for whole scans, written so that a killed run goes on."""
 
+from itertools import islice
+
 from lima_core.datasets import DatasetConfig
 from lima_core.datasets.adapter import Dataset
 from lima_core.datasets.nuscenes import SPLITS, NuScenesConfig
 from lima_core.geometry.voxels import CartesianGrid, CylindricalGrid
 from lima_core.loading.segmentation import SegmentationSource
 from lima_core.parallel import PartsProgress
+from lima_core.storage import together
 from lima_core.stores.predictions import Predictions
 from lima_core.tasks.segmentation import SegmentationModel, predict_points
 from lima_core.training.prefetch import ahead
 from lima_core.types import Frame, Resources
+
+WRITTEN_TOGETHER = 16
+"""A disk flushes so many files in hardly more time than one."""
 
 
 def predict(
@@ -29,9 +35,12 @@ def predict(
     source = SegmentationSource(dataset, frames, voxels, None, 0)
     model.to(resources.device).eval()
     with PartsProgress("predict", len(missing), "frames") as progress:
-        for scan in ahead(source.unlabelled, missing, resources.workers):
-            predictions.write(scan.name, predict_points(model, scan, voxels, resources.device))
-            progress.advance()
+        scans = ahead(source.unlabelled, missing, resources.workers)
+        predicted = ((scan.name, predict_points(model, scan, voxels, resources.device)) for scan in scans)
+        while some := list(islice(predicted, WRITTEN_TOGETHER)):
+            together(lambda named: predictions.write(*named), some)
+            for _ in some:
+                progress.advance()
 
 
 def eval_set(dataset: DatasetConfig) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
@@ -33,8 +34,10 @@ class StepLog:
 
     def __enter__(self) -> "StepLog":
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.file: TextIO = open(self.folder / "train.log", "a", buffering=1)
-        self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first or None)
+        with ExitStack() as opened:
+            self.file: TextIO = opened.enter_context(open(self.folder / "train.log", "a", buffering=1))
+            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first or None)
+            self.opened = opened.pop_all()
         self.bar: Progress | None = None
         if sys.stderr.isatty():
             columns = (
@@ -54,7 +57,7 @@ class StepLog:
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
-        with self.file:  # The board's last flush may find the disk full.
+        with self.opened:  # The board's last flush may find the disk full.
             self.board.close()
 
     def say(self, line: str) -> None:

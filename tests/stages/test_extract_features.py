@@ -224,6 +224,14 @@ def test_other_weights_under_the_same_name_do_not_mix(
         run(config, inputs, out, Resources())
 
 
+def test_worker_with_other_weights_writes_nothing(inputs: Inputs, tmp_path: Path) -> None:
+    out = out_folder(tmp_path)
+    job = extract_features.Job(CONFIG, inputs, out, "cpu", 0)
+    with pytest.raises(StoreError, match=r"has teacher .*, this store was begun with 'other weights'"):
+        extract_features.extract_scene(job, "other weights", "a")
+    assert files(out) == {}
+
+
 def test_only_scenes_of_the_splits(inputs: Inputs, tmp_path: Path) -> None:
     index = FrameIndex.open(inputs.index)
     frames = [
