@@ -173,7 +173,12 @@ def ablate(study: "Study", work: "Location", whole: "Resources", jobs: int | Non
 
 
 def repair(
-    found: "Verified", nodes: "Sequence[Node]", work: "Location", wanted: tuple[str, str, int | None], wait: bool
+    found: "Verified",
+    nodes: "Sequence[Node]",
+    work: "Location",
+    wanted: tuple[str, str, int | None],
+    wait: bool,
+    scheduler: str | None = None,
 ) -> None:
     """Rebuilds what ``found`` says is damaged, and checks it again."""
     from pipeline.checks import check
@@ -182,7 +187,8 @@ def repair(
     from pipeline.repair import Place
     from pipeline.verify import repair_all
 
-    whole = resources(*wanted, say)
+    whole = replace(resources(*wanted, say), scheduler=scheduler, on_cpus=wanted[0] == "cpu")
+    work = as_workers_see(work, nodes, whole)
     able = {node.path(work).name: Place(node, work, whole, wait, say) for node in topological(nodes)}
     if left := repair_all(found, able, say):
         remedy = "give the config that they were built with"

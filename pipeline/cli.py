@@ -358,6 +358,7 @@ def verify_command(
     device: Device = "auto",
     engine: Engine = "auto",
     workers: Workers = None,
+    scheduler: Scheduler = None,
     wait: Wait = False,
 ) -> None:
     """Check every file of the artifacts against its checksum; code 2 where something is wrong: docs/integrity.md."""
@@ -367,6 +368,7 @@ def verify_command(
     if quick and mend:
         raise ConfigError("--repair needs the checksums", where="lima verify", remedy="leave out --quick")
     nodes = [] if config is None and not mend else wanted.nodes_or_arms(config, overrides)
+    work = work.absolute() if scheduler else work  # as the workers will see it
     with told_in_one_line(work):
         found = verify(nodes, work, everything or config is None, quick, building.say)
         building.say(found.summary())
@@ -374,7 +376,7 @@ def verify_command(
             raise typer.Exit(2)
         if mend and found.to_repair:
             building.prepare_process()
-            building.repair(found, nodes, work, (device, engine, workers), wait)
+            building.repair(found, nodes, work, (device, engine, workers), wait, scheduler)
 
 
 @app.command("clean")

@@ -52,7 +52,8 @@ class Verified:
         damaged, scenes = len({problem.artifact for problem in self.problems}), scenes_of(self.problems)
         named = f", scenes affected: {', '.join(scenes[:10])}{f' and {len(scenes) - 10} more' * (len(scenes) > 10)}"
         also = f", and {len(self.stale)} stale" * bool(self.stale)
-        return f"{_count(len(self.problems), 'problem')} in {damaged} of {read}{named * bool(scenes)}{also}; {REMEDY}"
+        found = f"{_count(len(self.problems), 'problem')} in {_count(damaged, 'folder')}"
+        return f"{found}{named * bool(scenes)}{also}: {read}; {REMEDY}"
 
 
 def verify(nodes: Sequence[Node], work: Location, others: bool, quick: bool, say: Say) -> Verified:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lima_core.errors import UserError
 from lima_core.training.config import FitConfig
 from lima_core.training.distributed import World
+from lima_core.training.gpu_memory import full_memory_told
 from lima_core.training.objective import Loss, Objective
 from lima_core.training.optim import rate_factor
 from lima_core.training.plan import Plan
@@ -65,7 +66,8 @@ class Stepper:
         read = torch.cat([facts, norm.detach().double()[None], values]).tolist()
         (count, loss, bad, *found), norm, values = read[: len(facts)], read[len(facts)], read[len(facts) + 1 :]
         self._check(step + 1, parts, values, bad, norm)
-        self.optimiser.step()
+        with full_memory_told("the optimiser's moments"):
+            self.optimiser.step()
         mean = values[0] if self._is_alone(parts) else loss / max(count, 1.0)
         rate = self.config.optimiser.lr * factor
         head = {"step": step + 1, "epoch": epoch, "loss": mean, "lr": rate, "grad_norm": norm, "taught": count}
@@ -85,12 +87,8 @@ class Stepper:
         """
         self.optimiser.zero_grad(set_to_none=True)
         alone = self._is_alone(parts)
-        try:
+        with full_memory_told(_shown([name for part in parts for name in part.names])):
             return [self._backward(batch, alone) for batch in parts]
-        except torch.cuda.OutOfMemoryError as error:
-            remedy = "raise fit.accumulate, lower fit.batch_size, or give --checkpoint-activations"
-            what = f"out of GPU memory ({str(error).split('.')[0]})"
-            raise UserError(what, where=_shown([n for part in parts for n in part.names]), remedy=remedy) from None
 
     def _backward(self, batch: Batch, alone: bool) -> Objective:
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.config.precision == "bf16"):

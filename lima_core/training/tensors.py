@@ -40,6 +40,6 @@ def moved(value: Value, device: torch.device | str) -> Value:
     return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), value)
 
 
-def num_values(value: Any) -> int:
-    """Numbers in the tensors of a batch."""
-    return sum(tensor.numel() for tensor in tensors_of(value))
+def num_bytes(value: Any) -> int:
+    """Of the tensors of a batch."""
+    return sum(tensor.nbytes for tensor in tensors_of(value))

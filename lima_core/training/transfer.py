@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from lima_core.training.gpu_memory import full_memory_told
 from lima_core.training.tensors import map_tensors, moved, tensors_of
 
 Loaded = TypeVar("Loaded")
@@ -22,6 +23,9 @@ def arriving(loaded: Iterator[Loaded], device: str) -> Iterator[Loaded]:
     Args:
         loaded: batches on the CPU, page-locked where ``device`` is a GPU.
         device: torch device; batches for a CPU pass as they are.
+
+    Raises:
+        UserError: the GPU's memory is too small for two batches.
     """
     if not device.startswith("cuda"):
         yield from loaded
@@ -39,7 +43,7 @@ def arriving(loaded: Iterator[Loaded], device: str) -> Iterator[Loaded]:
 
 def _copied(batch: Loaded, device: str, stream: torch.cuda.Stream) -> tuple[Loaded, torch.cuda.Event]:
     """The batch on its way, and the event of its arrival; the CPU does not wait."""
-    with torch.cuda.stream(stream):
+    with full_memory_told("the next batch"), torch.cuda.stream(stream):
         return moved(batch, device), stream.record_event()
 
 

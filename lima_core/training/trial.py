@@ -13,7 +13,7 @@ from lima_core.cost import size
 from lima_core.peak import peak_memory, process_bytes
 from lima_core.training.log import duration
 from lima_core.training.step import Batch, Stepper
-from lima_core.training.tensors import num_values
+from lima_core.training.tensors import num_bytes
 
 FROM_STEPS = 100
 """Shorter trainings do without: there the trial would be more than a hundredth of the whole."""
@@ -60,14 +60,15 @@ def trial(stepper: Stepper, module: nn.Module, load: Callable[[int], Sequence[Ba
     started = time.monotonic()
     sampled = [load(steps[len(steps) * i // SAMPLED]) for i in range(SAMPLED)]
     load_s = (time.monotonic() - started) / SAMPLED
-    largest = max((part for parts in sampled for part in parts), key=num_values)
+    largest = max((part for parts in sampled for part in parts), key=num_bytes)
     with _undone(stepper, module), peak_memory(stepper.device, process_bytes, LOOK_EVERY_S) as peak:
         _wait(stepper.device)
         started = time.monotonic()
         stepper.backward([largest])
         _wait(stepper.device)
         step_s = (time.monotonic() - started) * len(sampled[0])
-    found = torch.tensor([step_s, load_s, float(peak[0] + _moments(stepper.optimiser))], dtype=torch.float64)
+    beside = _waiting_bytes(sampled, largest, stepper.device) + _moments(stepper.optimiser)
+    found = torch.tensor([step_s, load_s, float(peak[0] + beside)], dtype=torch.float64)
     step_s, load_s, peak_bytes = stepper.world.largest(found).tolist()
     return Trial(step_s, load_s, int(peak_bytes), _memory_bytes(stepper.device))
 
@@ -84,6 +85,13 @@ def _undone(stepper: Stepper, module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
+
+
+def _waiting_bytes(sampled: Sequence[Sequence[Batch]], largest: Batch, device: str) -> int:
+    """Bytes on a GPU that the trial leaves out: the rest of the step's batch, and the next one's (``arriving``)."""
+    if not device.startswith("cuda"):
+        return 0
+    return 2 * max(num_bytes(parts) for parts in sampled) - num_bytes(largest)
 
 
 def _moments(optimiser: torch.optim.Optimizer) -> int:

@@ -152,6 +152,11 @@ def test_a_run_over_a_cluster_whose_workers_are_killed_is_that_of_one_process(tm
         out, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
         assert f"cluster {found.address}: 2 workers, 2 threads" in out and "distributed" not in errors
+        (codes,) = (tmp_path / "beside").glob("build-memory-*/memory.zarr/scene-0061/view/c/0/0")
+        codes.write_bytes(codes.read_bytes()[:-9])
+        mended = lima("verify", config, "--repair", "--workers", "0", *words)
+        assert mended.returncode == 0 and "same bytes as before" in mended.stdout, mended.stderr
+        assert f"cluster {found.address}: 2 workers, 2 threads" in mended.stdout
     expected, other = data_of(tmp_path / "alone"), data_of(tmp_path / "beside")
     assert other.keys() == expected.keys() and [name for name in expected if other[name] != expected[name]] == []
 

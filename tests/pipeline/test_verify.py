@@ -192,8 +192,8 @@ def test_a_problem_is_one_line_and_the_summary_names_scenes(flow: Node, work: Pa
         f"{artifact.name}: {SCENES}: values/c/0: truncated: 819 of 820 bytes",
     ]
     summary = verify([flow], work, False, False, print).summary()
-    assert summary.startswith("2 problems in 1 of 3 artifacts, ")
-    assert ", scenes affected: scene-1, scene-2; lima verify CONFIG --repair" in summary
+    assert summary.startswith("2 problems in 1 folder, scenes affected: scene-1, scene-2: 3 artifacts, ")
+    assert summary.endswith("; lima verify CONFIG --repair rebuilds what is damaged, and only that")
 
 
 def test_a_work_folder_that_is_not_there_is_told(flow: Node, tmp_path: Path, memory_work: Location) -> None:
@@ -512,7 +512,7 @@ class TestCommand:
         assert self.lima("verify") == self.lima("verify", "x.yaml", "--quick") == 0
         flip(self.flow.upstream[0].path(Path("work")) / SCENES / "values/c/0")
         assert self.lima("verify") == self.lima("verify", "x.yaml") == 2
-        assert capsys.readouterr().out.splitlines()[-1].startswith("1 problem in 1 of 3 artifacts, ")
+        assert capsys.readouterr().out.splitlines()[-1].startswith("1 problem in 1 folder")
         assert self.lima("verify", "x.yaml", "--repair") == 0
         assert capsys.readouterr().out.splitlines()[-1].startswith("all repaired: store-")
         assert self.lima("verify") == 0

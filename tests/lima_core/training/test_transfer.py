@@ -1,7 +1,7 @@
 """Batches on their way to a GPU, played on the CPU: what is pinned, what is copied when, who waits for whom."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lima_core.errors import UserError
 from lima_core.training import transfer
-from lima_core.training.tensors import map_tensors, moved, num_values, tensors_of
+from lima_core.training.tensors import map_tensors, moved, num_bytes, tensors_of
+from lima_core.training.trial import _waiting_bytes
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def test_all_tensors_of_a_batch_are_reached_and_the_rest_is_left() -> None:
     doubled = map_tensors(lambda tensor: 2 * tensor, batch())
     assert [tensor.unique().item() for tensor in tensors_of(doubled)] == [2.0] * 4
     assert (doubled.names, doubled.number, doubled.parts[0].none) == (("a", "b"), 7, None)
-    assert num_values(batch()) == 6 + 4 + 1 + 5 and num_values([batch(), 3, "x"]) == 16
+    assert num_bytes(batch()) == 4 * (6 + 4 + 1 + 5) and num_bytes([batch(), 3, "x"]) == 64
     assert moved((3, [batch()]), "cpu")[1][0].loose.tolist() == [1.0] * 5
 
 
@@ -97,3 +99,21 @@ def test_the_next_batch_is_copied_before_this_one_is_worked_on(monkeypatch: pyte
         ("copied", 3), ("waits for", 2), ("worked on", 2), ("waits for", 3), ("worked on", 3),
     ]  # fmt: skip
     assert len(recorded) == 3 * 4
+
+
+def test_a_gpu_without_room_for_the_next_batch_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(value: Outer, device: str) -> Outer:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    monkeypatch.setattr(transfer.torch.cuda, "Stream", lambda device: Stream([]))
+    monkeypatch.setattr(transfer.torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(transfer, "moved", full)
+    with pytest.raises(UserError, match=r"^the next batch: out of GPU memory \(CUDA out of memory\); .*batch_size"):
+        next(transfer.arriving(iter([batch()]), "cuda:0"))
+
+
+def test_a_trial_counts_the_batches_that_lie_on_a_gpu_beside_what_it_tries() -> None:
+    one = num_bytes(batch())
+    steps = [[batch(), batch()], [batch()], [batch()]]
+    assert _waiting_bytes(steps, batch(), "cuda:0") == 2 * (2 * one) - one
+    assert _waiting_bytes(steps, batch(), "cpu") == 0
