@@ -6,13 +6,15 @@ For every share of the scenes a data set is generated (``rehearsal_world``: the 
 and files, tiny images and scans), and every stage is run over it with the command line, each as a process of its own
 whose seconds and memory are taken. ``lima plan`` is asked before anything and when everything is there. Three scenes
 come first: what their commands take is start-up, and growth is fitted to what is above it. What Dask costs per part
-is measured with parts that do nothing. The record is written after every size.
+is measured with parts that do nothing, in this process, in workers of its own and on a scheduler with workers on
+loopback, whose memory is taken, too. The record is written after every size.
 """
 
 import argparse
 import json
 import math
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench_preprocessing import cluster
 from benchmarks.processes import lima, python, timed
 from benchmarks.rehearsal_world import STAND_IN, Size, write_world
 from lima_core.types import Resources
@@ -36,29 +39,40 @@ EXPERIMENT = {
     "index": {"dataset": {"name": "folder"}},
     "extract_features": {"image_size_px": [32, 64], "fit_images": 16},
     "build_memory": {"occlusion": None},  # 30 ms a frame of its own however few points there are
+    "materialize": {},
     "distill": {"backbone": NETWORK, "voxels": {"name": "cartesian", "size_m": [0.5, 0.5, 0.5]}, "fit": STEPS},
     "probe": {"augment": None, "fit": STEPS},
     "downstream": [{"probe": True, "inits": ["pretrained"]}],
 }
-STAGES = ("index", "extract-features", "build-memory", "distill", "finetune", "report")
+STAGES = ("index", "extract-features", "build-memory", "materialize", "distill", "finetune", "report")
 PARTS = (500, 5_000, 25_000)
 NO_WORK = """
 import json, sys, time
+from lima_core.cluster import client_of
 from lima_core.parallel import map_parts
 from lima_core.types import Resources
-from benchmarks.rehearsal import nothing
+from benchmarks.rehearsal import nothing, peak_mb
 num_parts, workers = map(int, sys.argv[1:3])
 scheduler = sys.argv[3] if len(sys.argv) > 3 else None
 resources = Resources(workers=workers, scheduler=scheduler)
 started = time.monotonic()
 assert map_parts(nothing, list(range(num_parts)), resources, "parts") == list(range(num_parts))
-print(json.dumps({"seconds": time.monotonic() - started}))
+told = {"map_s": time.monotonic() - started}
+if scheduler:
+    with client_of(scheduler) as client:
+        told["scheduler_mb"] = client.run_on_scheduler(peak_mb)
+print(json.dumps(told))
 """
 
 
 def nothing(part: int) -> int:
     """The work of a part that has none."""
     return part
+
+
+def peak_mb() -> float:
+    """Largest resident set of the process that asks."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -180,13 +194,15 @@ def artifacts(work: Path) -> dict[str, dict[str, float]]:
 
 def parts_cost(num_parts: int, workers: int) -> Iterator[dict[str, Any]]:
     """What parts without work take: in one process, by worker processes, by a scheduler with workers of its own."""
-    for name, command in (
-        ("in this process", python("-c", NO_WORK, num_parts, 0)),
-        (f"{workers} workers", python("-c", NO_WORK, num_parts, workers)),
-    ):
-        ran = timed(command)
-        yield {"parts": num_parts, "how": name, "map_s": json.loads(ran.out.splitlines()[-1])["seconds"]} | ran.record()
-        say(f"{num_parts} parts without work, {name}: {ran.seconds:.1f} s, {ran.main_bytes / 1e6:.0f} MB")
+    with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), workers) as address:
+        for name, words in (
+            ("in this process", (0,)),
+            (f"{workers} workers", (workers,)),
+            (f"scheduler, {workers} workers", (workers, address)),
+        ):
+            ran = timed(python("-c", NO_WORK, num_parts, *words))
+            yield {"parts": num_parts, "how": name} | json.loads(ran.out.splitlines()[-1]) | ran.record()
+            say(f"{num_parts} parts without work, {name}: {ran.seconds:.1f} s, {ran.main_bytes / 1e6:.0f} MB")
 
 
 def per_part(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -197,6 +213,9 @@ def per_part(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
         if (more := many["parts"] - few["parts"]) > 0:
             ms = 1e3 * (many["map_s"] - few["map_s"]) / more
             found[how] = {"ms": round(ms, 3), "kb": round(1e3 * (many["main_mb"] - few["main_mb"]) / more, 2)}
+            if "scheduler_mb" in many:
+                grown = many["scheduler_mb"] - few["scheduler_mb"]
+                found[how]["scheduler_kb"] = round(1e3 * grown / more, 2)
     return found
 
 

@@ -8,7 +8,6 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
 
 def duration(seconds: float) -> str:
@@ -33,6 +32,8 @@ class StepLog:
         self.started = time.monotonic()
 
     def __enter__(self) -> "StepLog":
+        from torch.utils.tensorboard import SummaryWriter  # half a second that plans and workers need not pay
+
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
             self.file: TextIO = opened.enter_context(open(self.folder / "train.log", "a", buffering=1))
