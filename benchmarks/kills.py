@@ -22,15 +22,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from benchmarks import records
 from benchmarks.kills_run import WENT_ON, Cluster, Command, differences, give_world, leftovers, reference
 from lima_core.seeds import derive
-from lima_core.types import Resources
-from pipeline.manifest import provenance
 
 SCHEMA = "lima-kills/1"
 VICTIMS = {"workers": ("main", "worker", "everything"), "scheduler": ("main", "worker", "scheduler", "everything")}
@@ -60,12 +58,12 @@ def main(words: Sequence[str] | None = None) -> None:
         while len(record["kills"]) < arguments.kills and time.monotonic() < deadline:
             one_run(folder, expected, record, runs, arguments, cluster)
             runs += 1
-            save(record, arguments.out)
+            records.save(record, arguments.out)
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
     summarise(record)
-    save(record, arguments.out)
+    records.save(record, arguments.out)
     print(json.dumps({key: record[key] for key in ("outcome", "by_victim", "by_stage", "by_mode")}, indent=1))
     if any(record["outcome"][key] for key in ("differences", "manual_steps", "leftovers", "orphans")):
         sys.exit(1)
@@ -86,23 +84,9 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
 
 def head(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every record says."""
-    earlier = json.loads(arguments.add_to.read_text()) if arguments.add_to else {}
-    return {
-        "schema": SCHEMA,
-        "subject": "kills",
-        "earlier": {key: earlier[key] for key in ("date", "seed", "provenance", "earlier") if key in earlier},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": arguments.seed,
-        "provenance": provenance(Resources(workers=2)),
-        "kills": earlier.get("kills", []),
-        "finished": earlier.get("finished", []),
-    }
-
-
-def save(record: dict[str, Any], out: Path | None) -> None:
-    """Writes the record so far."""
-    if out:
-        out.write_text(json.dumps(record, indent=1) + "\n")
+    earlier = records.earlier_record(arguments.add_to)
+    found = {"kills": earlier.get("kills", []), "finished": earlier.get("finished", [])}
+    return records.head(SCHEMA, "kills", 2, arguments.seed, earlier) | found
 
 
 def one_run(

@@ -20,15 +20,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import records
 from benchmarks.bench_preprocessing import cluster
 from benchmarks.processes import lima, python, timed
 from benchmarks.rehearsal_world import STAND_IN, Size, write_world
-from lima_core.types import Resources
-from pipeline.manifest import provenance
 
 SCHEMA = "lima-rehearsal/1"
 NETWORK = {"name": "minkunet", "stem": 4, "encoder_widths": [4, 8], "encoder_blocks": [1, 1],
@@ -84,13 +82,13 @@ def main(words: Sequence[str] | None = None) -> None:
         for size in [*([] if record["sizes"] else [Size(2, 1)]), *map(Size.share, arguments.shares)]:
             record["sizes"].append(rehearse(folder / f"{size.train}", size, arguments.workers))
             record["growth"] = growth(record["sizes"])
-            save(record, arguments.out)
+            records.save(record, arguments.out)
         for num_parts in arguments.parts:
             record["parts"] += list(parts_cost(num_parts, arguments.workers))
-            save(record, arguments.out)
+            records.save(record, arguments.out)
         record["per_part"] = per_part(record["parts"])
         del record["cut_short"]
-        save(record, arguments.out)
+        records.save(record, arguments.out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(table(record))
@@ -110,26 +108,15 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
 
 def head(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every record says."""
-    earlier = json.loads(arguments.add_to.read_text()) if arguments.add_to else {}
-    return {
-        "schema": SCHEMA,
-        "subject": "rehearsal",
-        "earlier": {key: earlier[key] for key in ("date", "provenance") if key in earlier},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    earlier = records.earlier_record(arguments.add_to)
+    return records.head(SCHEMA, "rehearsal", arguments.workers, None, earlier) | {
         "stand_in": STAND_IN,
         "workers": arguments.workers,
-        "provenance": provenance(Resources(workers=arguments.workers)),
         "experiment": EXPERIMENT,
         "sizes": earlier.get("sizes", []),
         "parts": [],
         "cut_short": "ended before everything was measured",
     }
-
-
-def save(record: dict[str, Any], out: Path | None) -> None:
-    """Writes the record so far."""
-    if out:
-        out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def rehearse(folder: Path, size: Size, workers: int) -> dict[str, Any]:
