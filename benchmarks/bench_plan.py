@@ -22,10 +22,11 @@ from typing import Any
 
 from lima_core.peak import peak_memory, tree_bytes
 from lima_core.types import Resources
-from pipeline import calibration, graph, manifest
+from pipeline import graph, manifest
 from pipeline.config import load
+from pipeline.cost_model import calibration
+from pipeline.cost_model.estimate import estimates
 from pipeline.disk import size
-from pipeline.estimate import estimates
 from pipeline.hardware import resources
 from pipeline.node import Node
 from pipeline.planning import plan

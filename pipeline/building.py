@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from lima_core.storage import Location
     from lima_core.types import Resources
     from pipeline.ablation import Study
+    from pipeline.integrity.verify import Verified
     from pipeline.node import Node
     from pipeline.planning import Step
     from pipeline.ranks import Ranks
-    from pipeline.verify import Verified
 
 INTERRUPTED = 130
 
@@ -125,7 +125,7 @@ def costs_at_work(steps: "Sequence[Step]", work: "Location", resources: "Resourc
     The time is that of a cluster's threads, each taken to be as fast as one of this machine; the memory is that of this
     machine, on which one process is left.
     """
-    from pipeline.estimate import estimates
+    from pipeline.cost_model.estimate import estimates
 
     if resources.scheduler is None:
         return estimates(steps, work, resources), ""
@@ -181,11 +181,11 @@ def repair(
     scheduler: str | None = None,
 ) -> None:
     """Rebuilds what ``found`` says is damaged, and checks it again."""
-    from pipeline.checks import check
     from pipeline.hardware import resources
+    from pipeline.integrity.checks import check
+    from pipeline.integrity.repair import Place
+    from pipeline.integrity.verify import repair_all
     from pipeline.node import topological
-    from pipeline.repair import Place
-    from pipeline.verify import repair_all
 
     whole = replace(resources(*wanted, say), scheduler=scheduler, on_cpus=wanted[0] == "cpu")
     work = as_workers_see(work, nodes, whole)

@@ -169,7 +169,7 @@ def ablate_command(
     # One thread a job: then the number of jobs changes no bit, and small networks are no slower.
     building.prepare_process(None if jobs == 1 else 1)
     from pipeline import ablation
-    from pipeline.estimate import estimates
+    from pipeline.cost_model.estimate import estimates
     from pipeline.hardware import resources
     from pipeline.plan_text import plan_text, refusal
     from pipeline.planning import plan
@@ -203,9 +203,9 @@ def plan_command(
     ] = False,
 ) -> None:
     """Say what a run would do and why, and what it would cost; build nothing."""
-    from pipeline import calibration
+    from pipeline.cost_model import calibration
+    from pipeline.cost_model.estimate import RULE, estimates
     from pipeline.disk import told_in_one_line
-    from pipeline.estimate import RULE, estimates
     from pipeline.hardware import resources
     from pipeline.plan_text import plan_text, refusal
     from pipeline.planning import plan
@@ -363,7 +363,7 @@ def verify_command(
 ) -> None:
     """Check every file of the artifacts against its checksum; code 2 where something is wrong: docs/integrity.md."""
     from pipeline.disk import told_in_one_line
-    from pipeline.verify import verify
+    from pipeline.integrity.verify import verify
 
     if quick and mend:
         raise ConfigError("--repair needs the checksums", where="lima verify", remedy="leave out --quick")

@@ -21,8 +21,8 @@ from lima_core.errors import StoreError, UnreachableError
 from lima_core.software import PACKAGES, package_version
 from lima_core.storage import Location, files_below, is_file, is_remote, read_bytes
 from lima_core.types import Resources
-from pipeline import contents
 from pipeline.fingerprint import digest
+from pipeline.integrity import contents
 
 FILE = contents.MANIFEST
 SCHEMA = 2

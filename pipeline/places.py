@@ -26,7 +26,8 @@ from lima_core.storage import (
     together,
 )
 from lima_core.whole import appears_whole, copy_to, make_folder, publish, remove, sweep
-from pipeline import contents, lock, manifest
+from pipeline import lock, manifest
+from pipeline.integrity import contents
 from pipeline.node import Node, located
 
 Say = Callable[[str], None]

@@ -8,8 +8,8 @@ from lima_core.cost import Cost, size
 from lima_core.errors import DataError
 from lima_core.storage import Location, is_remote
 from pipeline import manifest, places
+from pipeline.cost_model.estimate import total
 from pipeline.disk import free_bytes, free_text
-from pipeline.estimate import total
 from pipeline.manifest import folder_bytes
 from pipeline.planning import Step
 from pipeline.text import bytes_or_unknown, duration, table

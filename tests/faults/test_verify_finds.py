@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lima_core.types import Resources
-from pipeline.repair import Place
-from pipeline.verify import Verified, repair_all, verify
+from pipeline.integrity.repair import Place
+from pipeline.integrity.verify import Verified, repair_all, verify
 from tests.faults.flow import Flow, one_and_all
 
 FILES = (

@@ -10,7 +10,7 @@ from lima_core.types import Resources
 from pipeline import ablation, graph
 from pipeline.ablation import RANDOM, Study, combinations, sharing_text
 from pipeline.config import load as load_config
-from pipeline.estimate import estimates
+from pipeline.cost_model.estimate import estimates
 from pipeline.planning import plan
 from stages import ablation as stage
 

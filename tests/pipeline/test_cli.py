@@ -209,7 +209,7 @@ def test_a_wrong_flag_is_exit_code_2(lima: object) -> None:
 
 def test_a_run_that_the_disk_cannot_hold_is_refused_and_forced(lima: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.plan_text.free_bytes", lambda path: 1000)
-    monkeypatch.setattr("pipeline.estimate.estimates", lambda steps, *_: [Cost(5000, 1, 1.0) for _ in steps])
+    monkeypatch.setattr("pipeline.cost_model.estimate.estimates", lambda steps, *_: [Cost(5000, 1, 1.0) for _ in steps])
     refused = lima("run")
     assert refused.code == 2
     assert refused.out[-1].startswith("2 of 2 to build: 10 kB disk (")
@@ -230,7 +230,7 @@ def test_the_index_is_built_first_where_nothing_is_known_before(
         return [Cost(5, 1, 1.0) if told and step.state != "cached" else None for step in steps]
 
     monkeypatch.setattr(toys.make, "__name__", "stages.index")
-    monkeypatch.setattr("pipeline.estimate.estimates", known)
+    monkeypatch.setattr("pipeline.cost_model.estimate.estimates", known)
     lines = lima("run").out
     told = [number for number, line in enumerate(lines) if " to build: " in line]
     (built,) = [number for number, line in enumerate(lines) if "finished" in line and "numbers" in line]

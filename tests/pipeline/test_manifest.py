@@ -8,7 +8,8 @@ import torch
 
 from lima_core.errors import StoreError
 from lima_core.types import Resources
-from pipeline import contents, manifest
+from pipeline import manifest
+from pipeline.integrity import contents
 from pipeline.runner import run
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from lima_core.errors import BusyError, DataError, StoreError
 from lima_core.types import Resources
-from pipeline import contents, lock, manifest
+from pipeline import lock, manifest
+from pipeline.integrity import contents
 from pipeline.node import Node, Source
 from pipeline.planning import plan
 from pipeline.runner import run

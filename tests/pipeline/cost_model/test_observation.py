@@ -5,7 +5,7 @@ import pytest
 
 from lima_core.cost import Cost, Scale, SceneScale, longest
 from lima_core.types import Resources
-from pipeline.observation import Observation, line, predict
+from pipeline.cost_model.observation import Observation, line, predict
 from stages import build_memory, finetune, synth
 
 

@@ -18,9 +18,10 @@ from lima_core.errors import StoreError
 from lima_core.storage import Location, is_remote, read_bytes, write_bytes
 from lima_core.types import Resources
 from lima_core.whole import fsync_path, make_folder, remove
-from pipeline import contents, lock, manifest, places
-from pipeline.checks import LEFT, UNLISTED, Check, check
-from pipeline.contents import Contents, folder_of, part_of, place_of
+from pipeline import lock, manifest, places
+from pipeline.integrity import contents
+from pipeline.integrity.checks import LEFT, UNLISTED, Check, check
+from pipeline.integrity.contents import Contents, folder_of, part_of, place_of
 from pipeline.node import Node, topological
 from pipeline.planning import artifacts
 from pipeline.runner import run

@@ -12,15 +12,16 @@ import pytest
 from lima_core.errors import BusyError, StoreError
 from lima_core.storage import Location, files_below, read_bytes, write_bytes
 from lima_core.types import Resources
-from pipeline import contents, graph, lease, lock, manifest, places, repair, summing
-from pipeline.checks import check
+from pipeline import graph, lease, lock, manifest, places
 from pipeline.cleaning import leftovers, removed
 from pipeline.config import validate
+from pipeline.integrity import contents, repair, summing
+from pipeline.integrity.checks import check
+from pipeline.integrity.repair import Place
+from pipeline.integrity.verify import repair_all, verify
 from pipeline.node import Node, topological
 from pipeline.places import scratch_of
-from pipeline.repair import Place
 from pipeline.runner import run
-from pipeline.verify import repair_all, verify
 from tests.pipeline.conftest import load_toy
 from tests.small_experiment import EXPERIMENT
 

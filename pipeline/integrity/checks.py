@@ -9,9 +9,10 @@ from lima_core.checksums import GROUP, FileSum, is_stamped
 from lima_core.claim import SUFFIX
 from lima_core.errors import StoreError
 from lima_core.storage import Location, is_file, is_remote, read_bytes
-from pipeline import contents, manifest
-from pipeline.contents import Contents, folder_of, part_of, place_of, told_files
-from pipeline.summing import Outcome, sums
+from pipeline import manifest
+from pipeline.integrity import contents
+from pipeline.integrity.contents import Contents, folder_of, part_of, place_of, told_files
+from pipeline.integrity.summing import Outcome, sums
 
 UNLISTED = "not listed: unexpected file"
 MISSING = "missing"

@@ -15,13 +15,13 @@ from lima_core.cost import Cost, Scale
 from lima_core.errors import UserError
 from lima_core.storage import is_remote
 from lima_core.types import Config, Resources
-from pipeline import calibration
+from pipeline.cost_model import calibration
+from pipeline.cost_model.observation import Observation, config_from, predict
+from pipeline.cost_model.scale import configs_read, find_scale, reaching, scale_of_index
 from pipeline.manifest import Manifest, folder_bytes
 from pipeline.node import Node, Source
-from pipeline.observation import Observation, config_from, predict
 from pipeline.places import here
 from pipeline.planning import Step, artifacts
-from pipeline.scale import configs_read, find_scale, reaching, scale_of_index
 
 EARLIER, MEASURED, OTHER, RULE = "earlier artifact", "calibration", "earlier, other config", "rule of thumb"
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from lima_core.errors import StoreError
 from lima_core.storage import Location, children, is_file, is_remote
-from pipeline import contents, lock
-from pipeline.checks import Check, Problem, check, scenes_of
+from pipeline import lock
 from pipeline.cleaning import ARTIFACT
-from pipeline.contents import place_of
 from pipeline.disk import size
+from pipeline.integrity import contents
+from pipeline.integrity.checks import Check, Problem, check, scenes_of
+from pipeline.integrity.contents import place_of
+from pipeline.integrity.repair import Place, copy_here, discard, pieces, repair
 from pipeline.node import Node, topological
 from pipeline.planning import plan
-from pipeline.repair import Place, copy_here, discard, pieces, repair
 
 Say = Callable[[str], None]
 REMEDY = "lima verify CONFIG --repair rebuilds what is damaged, and only that"

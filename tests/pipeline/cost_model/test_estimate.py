@@ -11,7 +11,7 @@ from lima_core.storage import Location, location
 from lima_core.types import Resources
 from pipeline import manifest, places
 from pipeline import plan_text as texts
-from pipeline.estimate import EARLIER, OTHER, RULE, estimates, total
+from pipeline.cost_model.estimate import EARLIER, OTHER, RULE, estimates, total
 from pipeline.plan_text import plan_text, require_room, total_text
 from pipeline.planning import Step, plan
 from pipeline.runner import run

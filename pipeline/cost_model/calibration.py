@@ -26,14 +26,14 @@ from lima_core.storage import Location, is_remote, read_bytes
 from lima_core.types import Config, Resources
 from lima_core.whole import make_folder, remove, write_json
 from pipeline import lock, manifest
+from pipeline.cost_model.observation import Observation
+from pipeline.cost_model.sample import write_sample
+from pipeline.cost_model.scale import configs_read, is_readable, reaching, scale_of_index
 from pipeline.fingerprint import canonical, digest
 from pipeline.manifest import cpu_name, folder_bytes, gpu_name
 from pipeline.node import Node, Source, topological
-from pipeline.observation import Observation
 from pipeline.places import here
 from pipeline.planning import Step
-from pipeline.sample import write_sample
-from pipeline.scale import configs_read, is_readable, reaching, scale_of_index
 
 FILE = "calibration.json"
 FOLDER = "calibration"

@@ -8,9 +8,10 @@ from lima_core.cost import Cost, Sample, Scale, SceneScale
 from lima_core.errors import BusyError, DataError
 from lima_core.storage import is_file, location
 from lima_core.types import Resources
-from pipeline import calibration, lock
-from pipeline.calibration import calibrate, kin
-from pipeline.estimate import MEASURED, estimates
+from pipeline import lock
+from pipeline.cost_model import calibration
+from pipeline.cost_model.calibration import calibrate, kin
+from pipeline.cost_model.estimate import MEASURED, estimates
 from pipeline.node import Node, Source
 from pipeline.planning import plan
 from pipeline.runner import run

@@ -5,7 +5,7 @@ import numpy as np
 from lima_core.cost import Sample
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.types import DatasetFacts, Frame
-from pipeline.sample import evenly, write_sample
+from pipeline.cost_model.sample import evenly, write_sample
 
 
 def frame(scene: str, index: int, split: str) -> Frame:

@@ -1,0 +1,1 @@
+"""What a run will take: from artifacts that are there, from a calibration, or from the stages' rules of thumb."""

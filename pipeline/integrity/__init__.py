@@ -1,0 +1,1 @@
+"""What an artifact holds, whether it still does, and rebuilding what does not: ``lima verify``."""
