@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import trimesh
 
 from lima_core.synthetic.materials import MATERIALS, material_index
 from lima_core.synthetic.mesh import STATIC, Mesh, merge
@@ -115,6 +114,8 @@ def cylinder(
 @lru_cache(maxsize=4)
 def _sphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) and faces (F, 3) of a unit sphere."""
+    import trimesh  # half a second that only a world needs
+
     sphere = trimesh.creation.icosphere(subdivisions=subdivisions)
     return np.asarray(sphere.vertices), np.asarray(sphere.faces)
 
