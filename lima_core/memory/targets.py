@@ -20,7 +20,7 @@ from lima_core.errors import ConfigError
 from lima_core.memory.pooling import CrossView, References, pool, to_references
 from lima_core.storage import Location
 from lima_core.stores.feature_store import FeatureStore, Patches
-from lima_core.stores.materialised_bank import FrameTargets, MaterialisedBank
+from lima_core.stores.materialised_bank import EncodedTargets, MaterialisedBank
 from lima_core.stores.memory_bank import REFERENCES, FrameBank, MemoryBank
 
 
@@ -78,7 +78,7 @@ class Memory:
 class Stored:
     """Targets of one frame that were pooled before."""
 
-    targets: FrameTargets
+    targets: EncodedTargets
 
     @property
     def num_targets(self) -> int:

@@ -46,7 +46,7 @@ class MaterialisedFacts:
 
 
 @dataclass(frozen=True)
-class FrameTargets:
+class EncodedTargets:
     """What teaches the points of one frame, still encoded."""
 
     point_target: np.ndarray
@@ -176,14 +176,14 @@ class MaterialisedBank:
         """Of decoded against exactly pooled targets: means over all, and the 1st percentiles of the worst scene."""
         return whole_fidelity([summary.fidelity for summary in self.summaries()])
 
-    def frame(self, scene: str, index: int) -> FrameTargets:
+    def frame(self, scene: str, index: int) -> EncodedTargets:
         """The targets of one key frame, in one read per column.
 
         Raises:
             StoreError: unknown scene or frame, or a truncated file.
         """
         table, channel_scale = self._scene(scene)
-        return FrameTargets(**table.frame(index), channel_scale=channel_scale)
+        return EncodedTargets(**table.frame(index), channel_scale=channel_scale)
 
     def _scene(self, scene: str) -> tuple[RaggedReader, np.ndarray | None]:
         if scene not in self._open_scenes:
