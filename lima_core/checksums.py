@@ -2,8 +2,9 @@
 
 A part (one scene of a store) is a Zarr group whose ``zarr.json``, written last, lists every other file below it with
 size and checksum, as the attribute ``files``; Zarr readers take no notice. So damage inside a part is found with the
-part alone, and a part without a readable ``zarr.json`` is not there. JSON files that nothing else lists are stamped:
-they carry their own checksum.
+part alone, and a part without a readable ``zarr.json`` is not there. It repeats the metadata of its arrays, as
+zarr-python consolidates them, so that opening a part takes one small read. JSON files that nothing else lists are
+stamped: they carry their own checksum.
 """
 
 import json
@@ -66,7 +67,12 @@ def seal(part: Path, attributes: dict[str, Any]) -> None:
     group = part / GROUP
     group.unlink(missing_ok=True)
     files = {name: list(astuple(found)) for name, found in sums_below(part).items()}
-    write_json(group, {"zarr_format": 3, "node_type": "group", "attributes": {**attributes, FILES: files}})
+    arrays = {
+        name.removesuffix(f"/{GROUP}"): json.loads((part / name).read_bytes()) for name in files if name.endswith(GROUP)
+    }
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": arrays}
+    told = {"zarr_format": 3, "node_type": "group", "attributes": {**attributes, FILES: files}}
+    write_json(group, told | {"consolidated_metadata": consolidated})
 
 
 def is_sealed(part: Location) -> bool:
@@ -80,15 +86,26 @@ def read_attributes(group: Location) -> dict[str, Any]:
     Raises:
         StoreError: there is no group, or it is not readable.
     """
+    return read_group(group)["attributes"]
+
+
+def read_group(group: Location) -> dict[str, Any]:
+    """All that the ``zarr.json`` of a Zarr group says.
+
+    Raises:
+        StoreError: there is no group, or it is not readable.
+    """
     try:
-        return json.loads(read_bytes(group / GROUP))["attributes"]
+        told = json.loads(read_bytes(group / GROUP))
     except UnreachableError:
         raise
     except FileNotFoundError as error:
         raise StoreError("is not there", where=group, remedy="build it with lima stage") from error
-    except (ValueError, KeyError, TypeError) as error:
-        remedy = "run lima verify --repair"
-        raise StoreError("unreadable metadata", where=group / GROUP, remedy=remedy) from error
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or not isinstance(told.get("attributes"), dict):
+        raise StoreError("unreadable metadata", where=group / GROUP, remedy="run lima verify --repair")
+    return told
 
 
 def files_of(part: Location) -> dict[str, FileSum]:

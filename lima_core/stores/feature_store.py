@@ -19,7 +19,7 @@ from lima_core.stores import codec as codecs
 from lima_core.stores.basis import read_basis
 from lima_core.stores.codec import Codec
 from lima_core.stores.fidelity import Fidelity, whole_fidelity
-from lima_core.stores.row_array import RowArray, read_array
+from lima_core.stores.part import Part
 from lima_core.stores.scene_store import (
     declare,
     declared,
@@ -153,7 +153,7 @@ class FeatureStore:
             if scene not in self.facts.scenes:
                 what = f"no scene {scene!r} among its {len(self.facts.scenes)}"
                 raise StoreError(what, where=self.artifact / FOLDER)
-            part = scene_part(self.artifact / FOLDER, scene)
+            part = Part(scene_part(self.artifact / FOLDER, scene))
             self._open_scenes[scene] = _SceneReader(part, self.facts, self.basis)
         return self._open_scenes[scene].read(start, stop)
 
@@ -161,16 +161,17 @@ class FeatureStore:
 class _SceneReader:
     """The arrays of one scene."""
 
-    def __init__(self, part: Location, facts: FeatureFacts, basis: np.ndarray | None) -> None:
+    def __init__(self, part: Part, facts: FeatureFacts, basis: np.ndarray | None) -> None:
         self.basis, is_scaled = basis, facts.codec != "float16"
-        self.codes = RowArray(part / "codes")
-        self.token_scale = RowArray(part / "token_scale") if is_scaled else None
-        self.channel_scale = read_array(part / "channel_scale") if is_scaled else None
-        self.has_image = read_array(part / "has_image")
+        self.codes = part.rows("codes")
+        self.token_scale = part.rows("token_scale") if is_scaled else None
+        self.channel_scale = part.values("channel_scale") if is_scaled else None
+        self.has_image = part.values("has_image")
         width = codecs.code_width(facts.codec, facts.channels)
         expected = (len(self.has_image), len(facts.cameras), *facts.grid, width)
         if self.codes.shape != expected:
-            raise StoreError(f"codes of shape {self.codes.shape} instead of {expected}", where=part, remedy=REMEDY)
+            what = f"codes of shape {self.codes.shape} instead of {expected}"
+            raise StoreError(what, where=part.folder, remedy=REMEDY)
 
     def read(self, start: int, stop: int) -> Patches:
         """Patches of frames start..stop-1."""

@@ -21,8 +21,9 @@ from lima_core.stores import codec as codecs
 from lima_core.stores.basis import read_basis
 from lima_core.stores.codec import Codec
 from lima_core.stores.fidelity import Fidelity, FidelityMeter, whole_fidelity
+from lima_core.stores.part import Part
 from lima_core.stores.ragged import Column, RaggedReader, RaggedWriter
-from lima_core.stores.row_array import read_array, write_array
+from lima_core.stores.row_array import write_array
 from lima_core.stores.scene_store import declare, declared, missing_scenes, scene_attributes, scene_part
 from lima_core.whole import appears_whole
 
@@ -191,8 +192,8 @@ class MaterialisedBank:
                 raise StoreError(
                     f"holds no scene {scene!r}", where=self.path, remedy="run lima stage materialize again"
                 )
-            part = scene_part(self.path / FOLDER, scene)
-            scale = None if self.facts.codec == "float16" else read_array(part / "channel_scale")
+            part = Part(scene_part(self.path / FOLDER, scene))
+            scale = None if self.facts.codec == "float16" else part.values("channel_scale")
             self._open_scenes[scene] = RaggedReader(part, tuple(_columns(self.facts))), scale
         return self._open_scenes[scene]
 

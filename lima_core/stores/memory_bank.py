@@ -18,6 +18,7 @@ import numpy as np
 from lima_core.checksums import seal
 from lima_core.errors import StoreError
 from lima_core.storage import Location
+from lima_core.stores.part import Part
 from lima_core.stores.ragged import Column, RaggedReader, RaggedWriter
 from lima_core.stores.scene_store import declare, declared, missing_scenes, scene_attributes, scene_part
 from lima_core.whole import appears_whole
@@ -169,5 +170,5 @@ class MemoryBank:
             if scene not in self._scenes:
                 remedy = "run lima stage build-memory again"
                 raise StoreError(f"holds no scene {scene!r}", where=self.path, remedy=remedy)
-            self._tables[scene] = RaggedReader(scene_part(self.path / FOLDER, scene), tuple(COLUMNS))
+            self._tables[scene] = RaggedReader(Part(scene_part(self.path / FOLDER, scene)), tuple(COLUMNS))
         return self._tables[scene]

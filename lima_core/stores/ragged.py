@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lima_core.errors import StoreError
-from lima_core.storage import Location
-from lima_core.stores.row_array import RowArray, RowArrayWriter, read_array, write_array
+from lima_core.stores.part import Part
+from lima_core.stores.row_array import RowArrayWriter, write_array
 
 CHUNK_ROWS = 1 << 14
 """The least that another Zarr reader reads; ours reads rows."""
@@ -59,15 +59,15 @@ class RaggedWriter:
 class RaggedReader:
     """Reads single frames; array handles and frame starts are read once."""
 
-    def __init__(self, folder: Location, columns: Sequence[str]) -> None:
+    def __init__(self, part: Part, columns: Sequence[str]) -> None:
         """Opens the columns, named in the order in which they were declared.
 
         Raises:
             StoreError: an array is missing or truncated.
         """
-        self.folder = folder
-        self.columns = {name: RowArray(folder / name) for name in columns}
-        self.starts = read_array(folder / STARTS)
+        self.folder = part.folder
+        self.columns = {name: part.rows(name) for name in columns}
+        self.starts = part.values(STARTS)
 
     def __len__(self) -> int:
         """Number of frames."""

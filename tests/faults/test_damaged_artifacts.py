@@ -10,7 +10,7 @@ from tests.faults.flow import Flow, one_and_all
 READS = {
     "index/frames.parquet": "extract-features",
     "extract-features/features.zarr/zarr.json": "distill",
-    "extract-features/features.zarr/a/codes/zarr.json": "distill",
+    "extract-features/features.zarr/a/zarr.json": "distill",
     "extract-features/features.zarr/a/codes/c/0/0/0/0/0": "distill",
     "extract-features/features.zarr/b/token_scale/c/0/0/0/0": "distill",
     "extract-features/features.zarr/b/has_image/c/0/0": "distill",
@@ -19,7 +19,7 @@ READS = {
     "build-memory/memory.zarr/a/frame_start/c/0/0": "distill",
     "build-memory/memory.zarr/a/point_target/c/0": "distill",
     "build-memory/memory.zarr/a/view/c/0/0": "distill",
-    "build-memory/memory.zarr/b/position/zarr.json": "distill",
+    "build-memory/memory.zarr/b/zarr.json": "distill",
     "distill/backbone/weights.safetensors": "finetune",
     "distill/backbone/model.json": "finetune",
     "finetune/predictions/predictions.json": "evaluate",
@@ -57,7 +57,7 @@ def test_a_reader_names_the_damaged_file(finished: Flow, file: str, damage: str)
 
 @pytest.mark.parametrize("store", ["extract-features/features.zarr", "build-memory/memory.zarr"])
 def test_a_scene_that_is_gone_is_named(finished: Flow, store: str) -> None:
-    """Without its ``zarr.json`` a scene is not there; one that is unreadable is found by lima verify."""
+    """Without its ``zarr.json`` a scene is not there."""
     kind, _, name = store.partition("/")
     finished.forget("distill")
     path = finished.folder(kind) / name / "b" / "zarr.json"
