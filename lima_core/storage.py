@@ -6,6 +6,7 @@ machines write there too. Every operation is tried again where it fails (``lima_
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -93,7 +94,11 @@ def read_range(place: Location, start: int, num_bytes: int) -> bytes:
 def file_bytes(place: Location) -> int | None:
     """Size of a file; None where there is none."""
     if not is_remote(place):
-        return place.stat().st_size if place.is_file() else None
+        try:
+            found = place.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
     try:
         found = patiently(lambda: file_system(place).info(place.path), place)
     except (FileNotFoundError, NotADirectoryError):
@@ -121,8 +126,8 @@ def children(folder: Location) -> list[Location]:
 def files_below(folder: Location) -> dict[str, int]:
     """Size of every file below a folder, by its name relative to it (``codes/c/0/0``); empty where there is none."""
     if not is_remote(folder):
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+        sizes = ((path, file_bytes(path)) for path in sorted(folder.rglob("*")))
+        return {path.relative_to(folder).as_posix(): size for path, size in sizes if size is not None}
     found = patiently(lambda: file_system(folder).find(folder.path, detail=True), folder)
     root = folder.path.rstrip("/")
     named = {path.removeprefix(root).lstrip("/"): facts["size"] for path, facts in sorted(found.items())}

@@ -18,10 +18,13 @@ from typing import Any
 
 from lima_core.claim import SUFFIX, claimed
 from lima_core.errors import BusyError
-from lima_core.storage import Location, is_remote, read_bytes, remove_remote, together, upload
+from lima_core.storage import Location, files_below, is_remote, read_bytes, remove_remote, together, upload
 
 LAST = ("zarr.json", "manifest.json")
 """At the top of a folder: with it, the folder is whole."""
+DISCARDED = f".damaged{SUFFIX}"
+"""Ends the name of what is being removed. What a killed removal leaves of it goes with the next run inside an artifact,
+and of a whole artifact with ``lima clean``."""
 SCRATCH = "lima-writing-"
 LOCK = ".lock"
 
@@ -195,11 +198,28 @@ def _lock_in(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def discard(place: Location) -> None:
+    """Removes a file or folder; on a disk it is gone from its name in one step, also after a power cut."""
+    if not is_remote(place) and (place.exists() or place.is_symlink()):
+        doomed = place.with_name(place.name + DISCARDED)
+        remove(doomed)
+        place.rename(doomed)
+        fsync_path(place.parent)
+        place = doomed
+    remove(place)
+
+
 def remove(path: Location) -> None:
-    """Removes a file or folder if it is there; on an object storage first what says that a folder is whole."""
+    """Removes a file or folder if it is there.
+
+    On an object storage first what says that a folder is whole, and then what says so of folders in it.
+    """
     if is_remote(path):
-        for place in (*(path / name for name in LAST), path):
-            remove_remote(place)
+        for name in LAST:
+            remove_remote(path / name)
+        inside = [name for name in files_below(path) if name.rpartition("/")[2] in LAST]
+        together(lambda name: remove_remote(path.joinpath(*name.split("/"))), inside)
+        remove_remote(path)
     elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from lima_core.errors import BusyError
 from lima_core.storage import Location, children, is_file, is_remote
-from lima_core.whole import remove
+from lima_core.whole import discard, remove
 from pipeline import lock, manifest
 from pipeline.node import Node, topological
 from pipeline.places import is_there, scratch_of
@@ -15,6 +14,8 @@ from pipeline.places import is_there, scratch_of
 ARTIFACT = re.compile(r"^.+-[0-9a-f]{8}(\.partial)?$")
 DAMAGED = re.compile(r"^.+-[0-9a-f]{8}(\.partial)?\.damaged\.writing$")
 """What a repair was removing when it was killed."""
+BUILT_THERE = ("index", "extract-features", "build-memory", "materialize")
+"""Stages that write to an object storage themselves (``pipeline.places``)."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,15 @@ def _leftover(path: Location) -> Leftover | None:
     if DAMAGED.match(path.name):
         return Leftover(path, "damaged", manifest.folder_bytes(path))
     is_whole = is_file(path / manifest.FILE)
-    is_partial = path.name.endswith(".partial") or (is_remote(path) and not is_whole)
+    is_partial = path.name.endswith(".partial") or (is_remote(path) and not is_whole and _is_begun_there(path))
     if not is_partial and not is_whole:
         return None
     return Leftover(path, "partial" if is_partial else "artifact", manifest.folder_bytes(path))
+
+
+def _is_begun_there(path: Location) -> bool:
+    """Whether what lies on an object storage without a manifest was begun by a stage: other names end in dates, too."""
+    return any(path.name.startswith(f"{stage}-") for stage in BUILT_THERE) and bool(children(path))
 
 
 def removed(leftover: Leftover) -> bool:
@@ -66,22 +72,15 @@ def removed(leftover: Leftover) -> bool:
     artifact = leftover.path.with_name(name)
     try:
         with lock.held(artifact, wait=False, say=print):
-            if is_remote(artifact):
-                remove(artifact)
-            else:
-                _remove_here(leftover, artifact)
+            # Not removed under its name, nor under that of something half-built: a run would go on with the rest.
+            (remove if leftover.kind == "damaged" else discard)(leftover.path)
     except BusyError:
         return False
     return True
 
 
-def _remove_here(leftover: Leftover, artifact: Path) -> None:
-    if leftover.kind == "damaged":
-        remove(leftover.path)
-        return
-    # Renamed first: a removal that is cut short must not leave half an artifact under its name.
-    doomed = leftover.path.with_name(f"{artifact.name}.partial")
-    if leftover.kind == "artifact":
-        remove(doomed)
-        leftover.path.rename(doomed)
-    remove(doomed)
+def under_way(work: Location) -> list[str]:
+    """Names of artifacts in ``work`` that some process is building; it may read any other."""
+    names = [path.name for path in children(work / lock.FOLDER) if path.name.endswith(lock.ENDING)]
+    artifacts = [work / name.removesuffix(lock.ENDING) for name in names]
+    return [artifact.name for artifact in artifacts if lock.is_held(artifact)]

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lima_core.errors import ConfigError, UserError, did_you_mean
+from lima_core.errors import BusyError, ConfigError, UserError, did_you_mean
 from pipeline import building, wanted
 from pipeline.options import (
     ConfigArgument,
@@ -386,13 +386,18 @@ def clean_command(
     work: Work = Path("work"),
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
 ) -> None:
-    """List artifacts and half-built ones that are not this experiment's, and remove them with --yes."""
+    """List artifacts and half-built ones that are not this experiment's (or ablation's), and remove them with --yes."""
     from pipeline import disk
-    from pipeline.cleaning import leftovers, removed
+    from pipeline.cleaning import leftovers, removed, under_way
 
-    nodes = wanted.nodes(config, overrides)
+    if yes and config is None:
+        raise ConfigError("--yes needs the config whose artifacts stay", where="lima clean", remedy="give it first")
+    nodes = wanted.nodes_or_arms(config, overrides)
     freed = 0
     with disk.told_in_one_line(work):
+        if yes and (busy := under_way(work)):
+            what, remedy = f"a run is under way that may read the rest: {busy[0]} is being built", "wait for it"
+            raise BusyError(what, where=work, remedy=remedy)
         found = leftovers(nodes, work)
         for leftover in found:
             word = leftover.kind

@@ -96,7 +96,7 @@ def _room(work: Path) -> str:
         free = free_text(work)
     except OSError:
         free = "nothing free"
-    return f"{free} in {work}; make room (lima clean) and run again, finished scenes are kept"
+    return f"{free} in {work}; make room (lima clean CONFIG) and run again, finished scenes are kept"
 
 
 def _where(error: OSError, work: Path) -> object:

@@ -5,6 +5,7 @@ kernel keeps such locks between machines from version 4 on. An object storage ha
 """
 
 import errno
+import fcntl
 import json
 import os
 import platform
@@ -21,14 +22,14 @@ from lima_core.storage import Location, is_remote
 from lima_core.whole import make_folder, write_json
 from pipeline import lease
 
-FOLDER = ".locks"
+FOLDER, ENDING = ".locks", ".lock"
 LOOK_S = 0.1
 """Longer than ``is_held`` of another process, which has no other way to look, holds a lock."""
 
 
 def lock_path(artifact: Location) -> Location:
     """The lock file of an artifact, or its lease: ``work/.locks/<name>-<hex>.lock``."""
-    return artifact.parent / FOLDER / f"{artifact.name}.lock"
+    return artifact.parent / FOLDER / f"{artifact.name}{ENDING}"
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def held(artifact: Location, wait: bool, say: Callable[[str], None]) -> Iterator
             yield check
         return
     make_folder(path.parent)
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # a file that no kernel lets go of outlives its holder
     _acquire(lock, artifact, wait, say)
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -93,12 +94,11 @@ def is_held(artifact: Location, say: Callable[[str], None] = print) -> bool:
         return lease.is_alive(path, artifact.name, say)
     if not path.exists():
         return False
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
+    with path.open("rb") as file:  # who only looks need not have the right to write
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False
 
 

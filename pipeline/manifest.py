@@ -150,10 +150,18 @@ def plain(value: Any, where: str) -> Any:
 
 
 def folder_bytes(path: Location) -> int:
-    """Size of all files below ``path``, bytes."""
+    """Size of all files below ``path``, bytes; a file that a run renames or removes meanwhile may be left out."""
     if is_remote(path):
         return sum(files_below(path).values())
-    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sum(_bytes_of(file) for file in files)
+
+
+def _bytes_of(file: str) -> int:
+    try:
+        return os.lstat(file).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def provenance(resources: Resources) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from lima_core.storage import (
     read_bytes,
     together,
 )
-from lima_core.whole import appears_whole, copy_to, make_folder, publish, remove, sweep
+from lima_core.whole import appears_whole, copy_to, discard, make_folder, publish, remove, sweep
 from pipeline import lock, manifest
 from pipeline.integrity import contents
 from pipeline.node import Node, located
@@ -103,7 +103,7 @@ def drop(node: Node, work: Location) -> None:
     """Removes what was built here of an artifact that another process has finished on the storage."""
     place = build_path(node, work)
     if not is_remote(place):
-        remove(place)
+        discard(place)
 
 
 def readable(node: Node, work: Location, say: Say) -> Location:

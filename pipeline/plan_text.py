@@ -79,7 +79,7 @@ def refusal(steps: Sequence[Step], costs: Sequence[Cost | None], work: Location,
     largest = nlargest(3, missing, key=itemgetter(0))
     takes = ", ".join(f"{name} {size(num_bytes)}" for num_bytes, name in largest)
     other = "another disk with XDG_CACHE_HOME" if is_remote(work) else "another disk with --work"
-    remedy = f"make room (lima clean), give {other}, store less (extract_features.codec), or --force"
+    remedy = f"make room (lima clean CONFIG), give {other}, store less (extract_features.codec), or --force"
     return DataError(f"{size(needed)} are needed and {size(free)} free; most for {takes}", where=here, remedy=remedy)
 
 

@@ -142,7 +142,7 @@ def calibrate(
     if not missing:
         say("nothing to measure: every stage that is to be built was measured here before")
         return
-    make_folder(work)
+    make_folder(here(work))
     with lock.held(work / FOLDER, wait=False, say=say), _bench_folder(work) as folder:
         _measure_all(missing, _Bench(folder, work, resources, clock), on, say)
 

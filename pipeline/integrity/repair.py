@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lima_core.claim import SUFFIX
 from lima_core.errors import StoreError
 from lima_core.storage import Location, is_remote, read_bytes, write_bytes
 from lima_core.types import Resources
-from lima_core.whole import fsync_path, make_folder, remove
+from lima_core.whole import discard, fsync_path, make_folder, remove
 from pipeline import lock, manifest, places
 from pipeline.integrity import contents
 from pipeline.integrity.checks import LEFT, UNLISTED, Check, check
@@ -28,9 +27,6 @@ from pipeline.runner import run
 from pipeline.text import duration
 
 Say = Callable[[str], None]
-DISCARDED = f".damaged{SUFFIX}"
-"""Ends the name of what is being removed. What a killed repair leaves of it goes with the next run inside an artifact,
-and of a whole artifact with ``lima clean``."""
 FOREIGN = ".unlisted"
 """Folder of the work folder to which files go that no list names."""
 RECORDS = (manifest.FILE, contents.FILE)
@@ -174,17 +170,6 @@ def _piece(name: str, parts: frozenset[str]) -> str:
 def _above(name: str) -> Iterable[str]:
     while name := folder_of(name):
         yield name
-
-
-def discard(place: Location) -> None:
-    """Removes a file or folder; on a disk it is gone from its name in one step, also after a power cut."""
-    if not is_remote(place) and (place.exists() or place.is_symlink()):
-        doomed = place.with_name(place.name + DISCARDED)
-        remove(doomed)
-        place.rename(doomed)
-        fsync_path(place.parent)
-        place = doomed
-    remove(place)
 
 
 def _tell(place: Place, before: Contents | None, seconds: float) -> None:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from lima_core.errors import StoreError
 from lima_core.storage import Location, children, is_file, is_remote
+from lima_core.whole import discard
 from pipeline import lock
 from pipeline.cleaning import ARTIFACT
 from pipeline.disk import size
 from pipeline.integrity import contents
 from pipeline.integrity.checks import Check, Problem, check, scenes_of
 from pipeline.integrity.contents import place_of
-from pipeline.integrity.repair import Place, copy_here, discard, pieces, repair
+from pipeline.integrity.repair import Place, copy_here, pieces, repair
 from pipeline.node import Node, topological
 from pipeline.planning import plan
 

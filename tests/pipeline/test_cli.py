@@ -1,6 +1,7 @@
 """What people type: exit codes, the lines they read, and what is on disk afterwards; on a flow of toy stages."""
 
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -152,8 +153,10 @@ def test_clean_lists_then_removes_what_is_not_needed(lima: object, toys: SimpleN
     assert listed.code == 0
     assert len(listed.out) == 1 + 3 + 1
     assert other.exists()
-    removed = lima("clean", "--yes")
-    assert [line.split()[0] for line in removed.out[1:4]] == ["removed"] * 3
+    refused = lima("clean", "--yes")
+    assert refused.code == 2 and "--yes needs the config whose artifacts stay" in refused.err[-1] and other.exists()
+    removed = lima("clean", "demo.yaml", "--yes")
+    assert [line.split()[0] for line in removed.out[:3]] == ["removed"] * 3
     assert {path.name for path in Path("work").iterdir()} == needed | {"mine", ".locks"}
     assert lima("clean").out[1:] == ["nothing to clean in work"]
 
@@ -167,9 +170,10 @@ def test_clean_leaves_alone_what_is_being_built(lima: object, toys: SimpleNamesp
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code, path], cwd=ROOT, **pipes) as holder:
         assert holder.stdout.readline() == "held\n"
-        done = lima("clean", "--yes")
+        done = lima("clean", "demo.yaml", "--yes")
         holder.communicate("\n")
-    assert done.out[-2].startswith("in use, kept")
+    line = "lima: work: a run is under way that may read the rest: numbers-[0-9a-f]{8} is being built; wait for it"
+    assert done.code == 2 and re.fullmatch(line, done.err[-1])
     assert node.path(Path("work")).exists()
 
 

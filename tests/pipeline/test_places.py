@@ -243,11 +243,13 @@ def test_a_run_whose_lease_was_taken_stops_with_one_line(memory_work: Location, 
 def test_cleaning_finds_what_is_there_and_what_is_here(memory_work: Location, toys: SimpleNamespace) -> None:
     old, new = toys.numbers(), toys.parts()
     run([old, new], memory_work, Resources())
-    write_bytes(memory_work / "parts-0123abcd" / "part-0.json", b"0")
+    write_bytes(memory_work / "index-0123abcd" / "part-0.json", b"0")
+    write_bytes(memory_work / "photos-20240101" / "a.jpg", b"0")
+    write_bytes(memory_work / "index-20240101", b"a file")
     found = leftovers([new], memory_work)
     assert [(item.path, item.kind) for item in found] == [
+        (memory_work / "index-0123abcd", "partial"),
         (old.path(memory_work), "artifact"),
-        (memory_work / "parts-0123abcd", "partial"),
         (old.path(here(memory_work)), "artifact"),
     ]
     assert all(removed(item) for item in found)
