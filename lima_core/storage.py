@@ -5,6 +5,7 @@ machines write there too. Every operation is tried again where it fails (``lima_
 """
 
 import errno
+import glob
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -175,7 +176,7 @@ def download(place: Location, local: Path) -> None:
 def remove_remote(place: Location) -> None:
     """Removes a file, or a folder with everything below it, of an object storage; fine if there is none."""
     with suppress(FileNotFoundError):
-        patiently(lambda: file_system(place).rm(place.path, recursive=True), place)
+        patiently(lambda: _remove(place), place)
 
 
 def together(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -189,6 +190,18 @@ def _options(scheme: str) -> dict[str, object]:
     if scheme in S3:
         return {"use_listings_cache": False, "config_kwargs": {**TIMEOUTS_S, "retries": {"total_max_attempts": 1}}}
     return {"use_listings_cache": False}
+
+
+def _remove(place: Location) -> None:
+    files = file_system(place)
+    found = files.find(place.path)
+    if found == [place.path]:
+        files.rm_file(place.path)
+        return
+    files.rm(glob.escape(place.path), recursive=True)  # fsspec would take "drive[1]" for a pattern
+    # S3 answers a bulk removal with success even where it refused it; asked for one file, it says why.
+    for path in sorted({*found} & {*files.find(place.path)}):
+        files.rm_file(path)
 
 
 def _remote_bytes(place: Location) -> bytes:

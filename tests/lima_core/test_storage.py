@@ -108,6 +108,42 @@ def test_a_file_is_created_once_and_removed_with_its_folder(kind: str, request: 
     assert children(work) == []
 
 
+@pytest.mark.parametrize("kind", ["memory_work", "s3_work"])
+@pytest.mark.parametrize("name", ["drive[1]", "drive*", "drive?", "[1", "**"])
+def test_only_what_is_named_is_removed(kind: str, name: str, request: pytest.FixtureRequest) -> None:
+    work = request.getfixturevalue(kind)
+    for folder in (name, "drive1", "drive2"):
+        write_bytes(work / folder / "file", b"1")
+        write_bytes(work / folder / "of[1]*" / "file", b"1")
+    remove_remote(work / "drive2" / "of[1]*" / "file")
+    remove_remote(work / name)
+    assert [*files_below(work)] == ["drive1/file", "drive1/of[1]*/file", "drive2/file"]
+    remove_remote(work / name)
+    assert name not in [place.name for place in children(work)]
+
+
+def test_what_a_bulk_removal_leaves_is_removed_one_by_one_or_the_reason_told(
+    s3_work: Location, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    async def refuses(*_: Any) -> list:
+        return []
+
+    def denied(_: str) -> None:
+        raise coded("AccessDenied")
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_bulk_delete", refuses)
+    for name in ("a", "b"):
+        write_bytes(s3_work / "folder" / name, b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(s3_work.fs, "rm_file", denied)
+        with pytest.raises(UnreachableError, match="access is denied"):
+            remove_remote(s3_work / "folder")
+    remove_remote(s3_work / "folder")
+    assert files_below(s3_work) == {} and waits == []
+
+
 def test_a_forked_process_gets_a_connection_of_its_own(s3_work: Location) -> None:
     write_bytes(s3_work / "file", b"seen")
     context = multiprocessing.get_context("fork")
