@@ -104,6 +104,7 @@ def _tell_cost(
     targets: "Sequence[Node]", work: "Location", resources: "Resources", force: bool, jobs: int | None
 ) -> "tuple[list[Step], list[Cost | None]]":
     from pipeline.disk import told_in_one_line
+    from pipeline.jobs import share
     from pipeline.plan_text import require_room, total_text
     from pipeline.planning import plan
 
@@ -113,6 +114,8 @@ def _tell_cost(
             return steps, [None] * len(steps)
         costs, on = costs_at_work(steps, work, resources)
         jobs = jobs or num_jobs(costs, resources)
+        if jobs > 1:
+            costs, on = costs_at_work(steps, work, share(resources, jobs))
         say(total_text(steps, costs, work, jobs) + on)
         if not force:
             require_room(steps, costs, work, jobs)

@@ -53,7 +53,14 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(building.INTERRUPTED)
-    except Exception:
+    except Exception as error:
+        from pipeline.disk import one_line
+
+        told = one_line(error) if isinstance(error, OSError) else None
+        if told and ranks.fails_first():
+            print(f"lima: {told}", file=sys.stderr)
+        if told:
+            sys.exit(2)
         if ranks.fails_first():
             raise
         sys.exit(1)
@@ -171,6 +178,7 @@ def ablate_command(
     from pipeline import ablation
     from pipeline.cost_model.estimate import estimates
     from pipeline.hardware import resources
+    from pipeline.jobs import share
     from pipeline.plan_text import plan_text, refusal
     from pipeline.planning import plan
     from stages import ablation as stage
@@ -185,6 +193,7 @@ def ablate_command(
         steps = plan(study.targets, work)
         costs = estimates(steps, work, whole)
         jobs = jobs or building.num_jobs(costs, whole)
+        costs = estimates(steps, work, share(whole, jobs))
         print(plan_text(steps, costs, work, study.arms_of(), jobs))
         if refused := refusal(steps, costs, work, jobs):
             print(f"a run would be refused: {refused}")
@@ -211,10 +220,8 @@ def plan_command(
     from pipeline.planning import plan
 
     building.prepare_process()
-    nodes, whole = (
-        wanted.nodes(config, overrides),
-        resources(device, engine, workers, lambda _: None),
-    )
+    nodes = wanted.nodes(config, overrides)
+    whole = resources(device, engine, workers, lambda _: None)
     with told_in_one_line(work):
         steps = plan(nodes, work)
         if calibrate:
@@ -224,7 +231,8 @@ def plan_command(
     print(plan_text(steps, costs, work))
     if refused:
         print(f"a run would be refused: {refused}")
-    if any(cost and cost.source == RULE for cost in costs) and not calibrate:
+    waiting = [cost for step, cost in zip(steps, costs, strict=True) if step.state != "cached"]
+    if any(cost is None or cost.source == RULE for cost in waiting) and not calibrate:
         print("rules of thumb were made on other machines; lima plan --calibrate measures this one")
 
 
@@ -365,13 +373,22 @@ def verify_command(
     from pipeline.disk import told_in_one_line
     from pipeline.integrity.verify import verify
 
+    for flag, value, default in (
+        ("--device", device, "auto"),
+        ("--engine", engine, "auto"),
+        ("--workers", workers, None),
+        ("--scheduler", scheduler, None),
+        ("--wait", wait, False),
+    ):
+        if value != default and not mend:
+            raise ConfigError(f"{flag} is of --repair", where="lima verify", remedy="leave it out, or add --repair")
     if quick and mend:
         raise ConfigError("--repair needs the checksums", where="lima verify", remedy="leave out --quick")
     nodes = [] if config is None and not mend else wanted.nodes_or_arms(config, overrides)
     work = work.absolute() if scheduler else work  # as the workers will see it
     with told_in_one_line(work):
         found = verify(nodes, work, everything or config is None, quick, building.say)
-        building.say(found.summary())
+        building.say(found.summary(mend))
         if not mend and found.problems:
             raise typer.Exit(2)
         if mend and found.to_repair:

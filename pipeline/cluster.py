@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lima_core.cluster import all_workers, client_of, gpu_slots
-from lima_core.errors import ConfigError
+from lima_core.errors import ConfigError, UserError
 from lima_core.software import require_same, software
 from lima_core.storage import Location, read_bytes
 from lima_core.whole import remove, write_json
+from pipeline.lock import FOLDER
 from pipeline.node import Node, Source, topological
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _check_software(client: "Client") -> None:
 
 def _check_folders(client: "Client", work: Location, folders: Sequence[Path]) -> None:
     token = uuid4().hex
-    probe = work / f".cluster-{token[:8]}.json"
+    probe = work / FOLDER / f"cluster-{token[:8]}.probe"
     write_json(probe, token)
     try:
         told = _asked(client, unseen, probe, token, {folder: listing(folder) for folder in folders})
@@ -85,7 +86,7 @@ def unseen(probe: Location, token: str, folders: dict[Path, str]) -> str | None:
             pass
         time.sleep(1)
     else:
-        return f"the work folder {probe.parent}"
+        return f"the work folder {probe.parent.parent}"
     return next((f"the folder {folder}" for folder, names in folders.items() if listing(folder) != names), None)
 
 
@@ -103,6 +104,8 @@ def _asked(client: "Client", function: Any, *arguments: Any) -> dict[str, Any]:
     """
     answers = client.run(function, *arguments, on_error="return")
     for address, answer in answers.items():
+        if isinstance(answer, UserError):
+            raise ConfigError(str(answer), where=f"worker {address}")
         if isinstance(answer, Exception):
             reason = (str(answer).splitlines() or [type(answer).__name__])[0]
             remedy = "install the same lima there and start it again"

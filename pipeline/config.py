@@ -62,7 +62,7 @@ def parse_yaml(text: str, where: object) -> Any:
     """
     try:
         if tree := yaml.compose(text, Loader=_Loader):
-            _refuse_twice(tree, where)
+            _refuse_odd_keys(tree, where)
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
@@ -129,18 +129,25 @@ def _item(data: Any, key: str, name: str, where: object) -> Any:
     raise ConfigError(f"{name}: {_kind(data)} has no fields", where=where)
 
 
-def _refuse_twice(tree: yaml.Node, where: object) -> None:
+def _refuse_odd_keys(tree: yaml.Node, where: object, above: tuple[yaml.Node, ...] = ()) -> None:
+    """Refuses a key that is given twice or is no word (``{{DATA}}`` left of a template), and what holds itself."""
+    place = f"line {tree.start_mark.line + 1}"
+    if tree in above:
+        raise ConfigError(f"{place}: holds itself", where=where, remedy="write it out")
     if isinstance(tree, yaml.SequenceNode):
         for item in tree.value:
-            _refuse_twice(item, where)
+            _refuse_odd_keys(item, where, (*above, tree))
     if isinstance(tree, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in tree.value:
+            place = f"line {key.start_mark.line + 1}"
+            if not isinstance(key, yaml.ScalarNode):
+                remedy = "fill in the template, or quote it"
+                raise ConfigError(f"{place}: a key must be a word", where=where, remedy=remedy)
             if key.value in seen:
-                place = f"line {key.start_mark.line + 1}"
                 raise ConfigError(f"{place}: {key.value!r} is given twice", where=where, remedy="remove one")
             seen.add(key.value)
-            _refuse_twice(value, where)
+            _refuse_odd_keys(value, where, (*above, tree))
 
 
 def _line(problem: dict[str, Any], data: Any, model: type[BaseModel]) -> tuple[str, str]:

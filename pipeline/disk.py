@@ -25,13 +25,18 @@ REFUSED = DENIED | {errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG
 FAILING = {errno.EIO, errno.ESTALE, errno.EREMOTEIO}
 """A broken disk, or a network drive that went away."""
 TOO_MANY = {errno.EMFILE, errno.ENFILE}
+OTHER_WORK = "choose a folder that can be written with --work"
 OS_ERROR = re.compile(r"os error (\d+)")
 """How safetensors, which is written in Rust, tells of them."""
 
 
 @contextmanager
-def told_in_one_line(work: Location) -> Iterator[None]:
+def told_in_one_line(work: Location, otherwise: str = OTHER_WORK) -> Iterator[None]:
     """Turns an OSError about the work folder's disk into an error of the user's; other errors pass.
+
+    Args:
+        work: the work folder, or another that is written to.
+        otherwise: what to do where it cannot be written.
 
     Raises:
         DataError: no space left, a disk that fails, a limit on files, a path of ``work`` that cannot be written, or one
@@ -50,7 +55,7 @@ def told_in_one_line(work: Location) -> Iterator[None]:
             remedy = "check the disk, then run again: what is finished is kept, and lima verify says if it is whole"
             raise DataError(f"the disk fails ({error.strerror})", where=where, remedy=remedy) from error
         if error.errno in REFUSED and _below(error, folder):
-            remedy = elsewhere if is_remote(work) else "choose a folder that can be written with --work"
+            remedy = elsewhere if is_remote(work) else otherwise
             what = f"cannot be written ({error.strerror})"
             raise DataError(what, where=where, remedy=remedy) from error
         if error.errno in DENIED:
@@ -63,6 +68,13 @@ def told_in_one_line(work: Location) -> Iterator[None]:
             remedy = "raise the limit (ulimit -n), then run again"
             raise DataError("too many open files", where=where, remedy=remedy) from error
         raise
+
+
+def one_line(error: OSError) -> str | None:
+    """What an OSError says that no one expected, if it is about a file: ``x/y: cannot be used (Permission denied)``."""
+    if error.errno not in REFUSED | FAILING or not isinstance(error.filename, str | os.PathLike):
+        return None
+    return f"{error.filename}: cannot be used ({error.strerror}); check the path and the rights on it"
 
 
 def _as_os_error(error: Exception) -> OSError:

@@ -1,6 +1,7 @@
 """A plan as people read it, and whether there is room for it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from heapq import nlargest
 from operator import itemgetter
 
@@ -10,6 +11,7 @@ from lima_core.storage import Location, is_remote
 from pipeline import manifest, places
 from pipeline.cost_model.estimate import total
 from pipeline.disk import free_bytes, free_text
+from pipeline.integrity import contents
 from pipeline.manifest import folder_bytes
 from pipeline.planning import Step
 from pipeline.text import bytes_or_unknown, duration, table
@@ -29,11 +31,13 @@ def plan_text(
 
     ``arms``, by fingerprint, stand in place of the reasons: what an arm changes is known.
     """
+    has_no_index = any(step.node.kind == "index" and step.state != "cached" for step in steps)
+    unknown = "after index" if has_no_index else "not known"
     rows = [
         [
             step.node.path(work).name,
             step.state,
-            *_cells(step, cost),
+            *_cells(step, cost, unknown),
             step.reason if arms is None else arms.get(step.node.fingerprint, "all"),
         ]
         for step, cost in zip(steps, costs, strict=True)
@@ -45,7 +49,8 @@ def plan_text(
 
 def total_text(steps: Sequence[Step], costs: Sequence[Cost | None], work: Location, jobs: int = 1) -> str:
     """One line: what a run of the plan will take, with so many artifacts at a time."""
-    waiting = [cost for step, cost in zip(steps, costs, strict=True) if step.state != "cached"]
+    still = still_to_come(steps, costs, work)
+    waiting = [cost for step, cost in zip(steps, still, strict=True) if step.state != "cached"]
     whole, unknown = total(waiting, jobs), sum(cost is None for cost in waiting)
     passing = f" and {size(whole.passing_bytes)} while training" if whole.passing_bytes else ""
     takes = f"{size(whole.disk_bytes or 0)} disk{passing} ({free_text(work)}), {size(whole.memory_bytes or 0)} memory"
@@ -65,9 +70,10 @@ def refusal(steps: Sequence[Step], costs: Sequence[Cost | None], work: Location,
     An object storage does not say what is free there; asked is the disk of this machine that goes with it.
     """
     here = places.here(work)
+    costs = still_to_come(steps, costs, work)
     # Names of nodes are not unique: the arms of an ablation share them.
     missing = [
-        (_unwritten(step, cost, work), step.node.name)
+        (cost.disk_bytes or 0, step.node.name)
         for step, cost in zip(steps, costs, strict=True)
         if cost and not is_remote(places.build_path(step.node, work))
     ]
@@ -91,15 +97,23 @@ def _to_fetch(steps: Sequence[Step], work: Location) -> list[tuple[int, str]]:
     return [(manifest.read(node.path(work)).num_bytes, node.name) for node in absent]
 
 
-def _unwritten(step: Step, cost: Cost, work: Location) -> int:
-    """Bytes that a step has still to write."""
-    done = folder_bytes(places.build_path(step.node, work)) if step.state == "resume" else 0
-    return max(0, (cost.disk_bytes or 0) - done)
+def still_to_come(steps: Sequence[Step], costs: Sequence[Cost | None], work: Location) -> list[Cost | None]:
+    """The costs without the disk that stopped runs have taken already; nothing is known of how far their time goes."""
+    return [cost and _rest(step, cost, work) for step, cost in zip(steps, costs, strict=True)]
 
 
-def _cells(step: Step, cost: Cost | None) -> list[str]:
+def _rest(step: Step, cost: Cost, work: Location) -> Cost:
+    if step.state != "resume":
+        return cost
+    place = places.build_path(step.node, work)
+    passing = folder_bytes(place / contents.PASSING)
+    unwritten = max(0, (cost.disk_bytes or 0) - (folder_bytes(place) - passing))
+    return replace(cost, disk_bytes=unwritten, passing_bytes=max(0, cost.passing_bytes - passing))
+
+
+def _cells(step: Step, cost: Cost | None, unknown: str) -> list[str]:
     if step.state == "cached":
         return ["", "", "", ""]
     if cost is None:
-        return ["after index", "", "", ""]
+        return [unknown, "", "", ""]
     return [bytes_or_unknown(cost.disk_bytes), bytes_or_unknown(cost.memory_bytes), duration(cost.seconds), cost.source]

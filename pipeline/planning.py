@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from lima_core.errors import StoreError
 from lima_core.storage import Location, children, is_remote, together
+from lima_core.whole import DISCARDED
 from pipeline import manifest, places
 from pipeline.fingerprint import changes, difference
 from pipeline.manifest import Manifest
@@ -51,8 +52,9 @@ def is_finished(node: Node, work: Location) -> bool:
 
 
 def artifacts(work: Location) -> list[tuple[Location, Manifest]]:
-    """Every folder in ``work`` that has a readable manifest, by name; others are no artifacts and are left out."""
-    paths = [path for path in children(work) if not path.name.startswith(".")]
+    """Every folder in ``work`` with a readable manifest, by name, but those that are being built or removed."""
+    gone = (".partial", DISCARDED)
+    paths = [path for path in children(work) if not path.name.startswith(".") and not path.name.endswith(gone)]
     records = together(_read, paths) if is_remote(work) else map(_read, paths)
     return [(path, record) for path, record in zip(paths, records, strict=True) if record is not None]
 
@@ -69,10 +71,10 @@ def _step(node: Node, work: Location, earlier: list[Manifest]) -> Step:
         return Step(node, "cached", "")
     if places.is_begun(node, work):
         return Step(node, "resume", "stopped before")
-    return Step(node, "build", _reason(node, earlier))
+    return Step(node, "build", reason(node, earlier))
 
 
-def _reason(node: Node, earlier: list[Manifest]) -> str:
+def reason(node: Node, earlier: list[Manifest]) -> str:
     """Why there is no artifact yet, told against the newest artifact of the same name and stage."""
     same = [record for record in earlier if (record.name, record.recipe["stage"]) == (node.name, node.kind)]
     if not same:

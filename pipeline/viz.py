@@ -20,6 +20,7 @@ from lima_core.viz.sheet import DPI, draw_sheet
 from lima_core.viz.shown import Sources
 from lima_core.viz.trainings import Training, shown_pair
 from lima_core.whole import appears_whole
+from pipeline.disk import told_in_one_line
 from pipeline.node import Node, Source, topological
 from pipeline.places import here, readable
 from pipeline.planning import is_finished
@@ -36,6 +37,7 @@ READS = {
 """Stages whose artifacts a figure reads."""
 WRITER = "lima viz"
 RERUN_MAGIC = b"RRF"
+OTHER_OUT = "give another file with --out"
 
 
 @dataclass(frozen=True)
@@ -135,19 +137,21 @@ def default_out(work: Location, kind: str, shown: str, suffix: str = ".png") -> 
 
 
 def _save_png(picture: Image.Image, out: Path) -> None:
-    _refuse_foreign(out, _is_our_png)
     facts = PngImagePlugin.PngInfo()
     facts.add_text("Software", WRITER)
-    with appears_whole(out) as partial:
+    with told_in_one_line(out.parent, OTHER_OUT):
+        _refuse_foreign(out, _is_our_png)
+    with told_in_one_line(out.parent, OTHER_OUT), appears_whole(out) as partial:
         picture.save(partial, "PNG", dpi=(DPI, DPI), pnginfo=facts)
 
 
 def _record(wish: Wish, sources: Sources, trainings: Sequence[Training], work: Location, say: Say) -> Path:
     scene = wish.scene or (sources.index.scenes("val") or sources.index.scenes())[0]
     out = wish.out or default_out(work, "rerun", scene, ".rrd")
-    _refuse_foreign(out, lambda path: path.read_bytes()[:3] == RERUN_MAGIC)
+    with told_in_one_line(out.parent, OTHER_OUT):
+        _refuse_foreign(out, lambda path: path.read_bytes()[:3] == RERUN_MAGIC)
     recording = Recording(sources, scene, open_predictions(shown_pair(trainings)))
-    with appears_whole(out) as partial:
+    with told_in_one_line(out.parent, OTHER_OUT), appears_whole(out) as partial:
         names = write_recording(recording, partial)
     say(f"scene {scene}, coloured by: {', '.join(names)}")
     say(f"look at it with: rerun {out}")
@@ -156,7 +160,7 @@ def _record(wish: Wish, sources: Sources, trainings: Sequence[Training], work: L
 
 def _refuse_foreign(out: Path, is_ours: Callable[[Path], bool]) -> None:
     if out.exists() and not (out.is_file() and is_ours(out)):
-        raise ConfigError("is there and was not written by lima viz", where=out, remedy="give another file with --out")
+        raise ConfigError("is there and was not written by lima viz", where=out, remedy=OTHER_OUT)
     out.parent.mkdir(parents=True, exist_ok=True)
 
 

@@ -50,7 +50,7 @@ def import_weights(file: Path, out: Path, assignments: Sequence[str]) -> list[st
     imported = import_file(file, config.prefix, config.intensity_divisor)
     voxels = override(ImportConfig(voxels=imported.voxels), about_voxels).voxels or imported.voxels
     source = {"file": file.name, "sha256": file_sha256(file), "intensity_divisor": config.intensity_divisor}
-    with told_in_one_line(out.parent):
+    with told_in_one_line(out.parent, "give another folder"):
         save_import(imported, out, Facts(voxels, config.method, config.teacher, source))
     assumed = "as set" if about_voxels else f"as in {imported.dialect}'s own config; set others with --set voxels..."
     sizes = ", ".join(f"{key} {value}" for key, value in voxels.model_dump(mode="json").items())
@@ -67,7 +67,7 @@ def export_weights(source: Path, out: Path, form: str | None, intensity_divisor:
     """
     extra = provenance(source, work)
     told = [_told(len(extra["scores"]))] if extra else []
-    with told_in_one_line(out.parent):
+    with told_in_one_line(out.parent, "give another folder"):
         if form is None:
             export_folder(source, out, extra)
             return [*told, f"written: {out}"]

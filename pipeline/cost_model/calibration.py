@@ -9,7 +9,6 @@ killed; no artifact is touched.
 import dataclasses
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -22,7 +21,7 @@ from typing import Any
 from lima_core.cost import Sample, Scale
 from lima_core.errors import DataError, UnreachableError, UserError
 from lima_core.peak import peak_memory, tree_bytes
-from lima_core.storage import Location, is_remote, read_bytes
+from lima_core.storage import Location, read_bytes
 from lima_core.types import Config, Resources
 from lima_core.whole import make_folder, remove, write_json
 from pipeline import lock, manifest
@@ -143,18 +142,8 @@ def calibrate(
         say("nothing to measure: every stage that is to be built was measured here before")
         return
     make_folder(here(work))
-    with lock.held(work / FOLDER, wait=False, say=say), _bench_folder(work) as folder:
-        _measure_all(missing, _Bench(folder, work, resources, clock), on, say)
-
-
-@contextmanager
-def _bench_folder(work: Location) -> Iterator[Path]:
-    """On this machine, wherever the work folder is."""
-    if not is_remote(work):
-        yield work / f".{FOLDER}"
-        return
-    with tempfile.TemporaryDirectory(prefix="lima-") as folder:
-        yield Path(folder) / FOLDER
+    with lock.held(work / FOLDER, wait=False, say=say):
+        _measure_all(missing, _Bench(here(work) / f".{FOLDER}", work, resources, clock), on, say)
 
 
 def _measure_all(missing: list[Node], bench: "_Bench", on: str, say: Say) -> None:

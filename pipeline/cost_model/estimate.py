@@ -19,7 +19,7 @@ from pipeline.cost_model import calibration
 from pipeline.cost_model.observation import Observation, config_from, predict
 from pipeline.cost_model.scale import configs_read, find_scale, reaching, scale_of_index
 from pipeline.manifest import Manifest, folder_bytes
-from pipeline.node import Node, Source
+from pipeline.node import Node, Source, topological
 from pipeline.places import here
 from pipeline.planning import Step, artifacts
 
@@ -47,12 +47,13 @@ def estimates(steps: Sequence[Step], work: Path, resources: Resources) -> list[C
 
 
 def total(costs: Iterable[Cost | None], jobs: int = 1) -> Cost:
-    """Sum of disk and time over what is known; of memory and of passing disk what the ``jobs`` largest take."""
+    """Sum of disk over what is known, and of time with so many at a time; of memory what the ``jobs`` largest take."""
     known = [cost for cost in costs if cost]
+    times_s = [cost.seconds or 0.0 for cost in known]
     return Cost(
         disk_bytes=sum(cost.disk_bytes or 0 for cost in known),
         memory_bytes=sum(nlargest(jobs, (cost.memory_bytes or 0 for cost in known))),
-        seconds=sum(cost.seconds or 0.0 for cost in known),
+        seconds=max(max(times_s, default=0.0), sum(times_s) / jobs),
         passing_bytes=sum(nlargest(jobs, (cost.passing_bytes for cost in known))),
     )
 
@@ -123,18 +124,25 @@ class _Past:
         except (KeyError, ValueError, OSError, UserError):
             return None
         resources = Resources(device=used.get("device", "cpu"), workers=used.get("workers", 0))
-        path = self.work / f"{record.name}-{record.fingerprint[:8]}"
+        path, _ = self.by_name[f"{record.name}-{record.fingerprint[:8]}"]
         num_bytes = record.num_bytes if is_remote(path) else folder_bytes(path)
         return Observation(config, scale, resources, num_bytes, record.seconds)
 
     def _scale(self, record: Manifest, node: Node) -> Scale:
         """Of the index that an artifact was made from, or is."""
-        index = next((each for each in [node, *node.upstream] if each.kind == "index"), None)
-        name = record.inputs.get("index") or f"{record.name}-{record.fingerprint[:8]}"
+        index = next((each for each in topological([node]) if each.kind == "index"), None)
+        name = self._index_of(record)
         path, of_index = self.by_name[name]
         raw = index.inputs["raw"] if index else None
         root = raw.root if isinstance(raw, Source) else here(self.work) / of_index.inputs["raw"]
         return reaching(node.stage, scale_of_index(path, root), self._configs_read(record, node))
+
+    def _index_of(self, record: Manifest) -> str:
+        """Folder of the index that an artifact, or what it was made from, was made from; its own, where it is one."""
+        if "index" in record.inputs:
+            return record.inputs["index"]
+        read = record.inputs.get("build_memory")
+        return self._index_of(self.by_name[read][1]) if read else f"{record.name}-{record.fingerprint[:8]}"
 
     def _configs_read(self, record: Manifest, node: Node) -> dict[str, Config]:
         reads = {name: read for name, read in node.inputs.items() if isinstance(read, Node) and name in record.inputs}

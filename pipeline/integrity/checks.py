@@ -19,6 +19,9 @@ MISSING = "missing"
 DAMAGED = "damaged: checksum differs"
 UNREADABLE = "unreadable metadata"
 LEFT = "left by a killed process"
+RECORDS = (manifest.FILE, contents.FILE)
+OTHER_VERSION = "this version reads"
+"""In what is said of a manifest or list of another schema."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class Check:
     to_sum: dict[str, FileSum] = field(default_factory=dict)
     num_files: int = 0
     num_bytes: int = 0
+
+    @property
+    def is_of_another_version(self) -> bool:
+        """Whether it is not for this version to judge, or to mend."""
+        return any(OTHER_VERSION in problem.what for problem in self.problems if problem.file in RECORDS)
 
     def add(self, file: str, what: str) -> None:
         """Notes a problem."""

@@ -9,7 +9,8 @@ the new one replaces it, to compare with.
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lima_core.types import Resources
 from lima_core.whole import discard, fsync_path, make_folder, remove
 from pipeline import lock, manifest, places
 from pipeline.integrity import contents
-from pipeline.integrity.checks import LEFT, UNLISTED, Check, check
+from pipeline.integrity.checks import LEFT, RECORDS, UNLISTED, Check, check
 from pipeline.integrity.contents import Contents, folder_of, part_of, place_of
 from pipeline.node import Node, topological
 from pipeline.planning import artifacts
@@ -29,7 +30,6 @@ from pipeline.text import duration
 Say = Callable[[str], None]
 FOREIGN = ".unlisted"
 """Folder of the work folder to which files go that no list names."""
-RECORDS = (manifest.FILE, contents.FILE)
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,37 @@ def repair(place: Place) -> None:
         StoreError: something that it is built from is not there; a repair builds only what is damaged.
         UserError: whatever building raises; another process is building it.
     """
-    before = last_list(place)
+    before, threads = last_list(place), None
     if places.is_there(place.node, place.work):
         with lock.held(place.path, place.wait, place.say):
             (found,) = check([place.path], quick=False)  # again: another process may have repaired it
             before = found.contents if found.has_list else before
+            threads = found.record["provenance"].get("num_threads") if found.record else None
+            if found.is_of_another_version:
+                remedy = "verify and repair it with the version that wrote it"
+                raise StoreError("was written by another version of lima", where=place.path, remedy=remedy)
             if not found.problems or _mended(found, place.say):
                 return
             _require_upstream(place)
             unfinish(found, place.say)
     _require_upstream(place)
     started = time.monotonic()
-    run([place.node], place.work, place.resources, wait=place.wait, say=place.say)
+    with as_many_threads(threads):
+        run([place.node], place.work, place.resources, wait=place.wait, say=place.say)
     _tell(place, before, time.monotonic() - started)
+
+
+@contextmanager
+def as_many_threads(number: int | None) -> Iterator[None]:
+    """With as many threads as an artifact was made with, for they are part of its last bits; None: as they are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _require_upstream(place: Place) -> None:

@@ -15,7 +15,8 @@ from pipeline.integrity.checks import Check, Problem, check, scenes_of
 from pipeline.integrity.contents import place_of
 from pipeline.integrity.repair import Place, copy_here, pieces, repair
 from pipeline.node import Node, topological
-from pipeline.planning import plan
+from pipeline.places import is_begun, is_there
+from pipeline.planning import artifacts, reason
 
 Say = Callable[[str], None]
 REMEDY = "lima verify CONFIG --repair rebuilds what is damaged, and only that"
@@ -43,8 +44,8 @@ class Verified:
         wrong = [found for found in self.checks if found.problems or (found.is_half_built and _is_of_a_repair(found))]
         return list(dict.fromkeys(found.artifact.name.removesuffix(".partial") for found in wrong))
 
-    def summary(self) -> str:
-        """One line."""
+    def summary(self, mends: bool = False) -> str:
+        """One line, with what to do about problems unless they are about to be mended."""
         whole = [found for found in self.checks if not found.is_half_built and not found.is_copy]
         amount = f"{sum(found.num_files for found in self.checks)} files, {size(sum(f.num_bytes for f in self.checks))}"
         rate = f", {size(round(self.num_bytes / self.seconds))}/s" if self.num_bytes else ", sizes only"
@@ -55,7 +56,7 @@ class Verified:
         named = f", scenes affected: {', '.join(scenes[:10])}{f' and {len(scenes) - 10} more' * (len(scenes) > 10)}"
         also = f", and {len(self.stale)} stale" * bool(self.stale)
         found = f"{_count(len(self.problems), 'problem')} in {_count(damaged, 'folder')}"
-        return f"{found}{named * bool(scenes)}{also}: {read}; {REMEDY}"
+        return f"{found}{named * bool(scenes)}{also}: {read}{f'; {REMEDY}' * (not mends)}"
 
 
 def verify(nodes: Sequence[Node], work: Location, others: bool, quick: bool, say: Say) -> Verified:
@@ -99,8 +100,8 @@ def repair_all(verified: Verified, able: Mapping[str, Place], say: Say) -> list[
     left = []
     for found in verified.checks:
         place = able.get(found.artifact.name.removesuffix(".partial"))
-        if found.problems and (found.is_copy or found.is_half_built):
-            drop(found, say)
+        if found.problems and (found.is_copy or (found.is_half_built and place)):
+            drop(found, place.wait if place else False, say)
         if place is None:
             left += [found.artifact.name] if found.problems and not found.is_copy else []
         elif (found.is_half_built and _is_of_a_repair(found)) or (found.problems and found.artifact == place.path):
@@ -108,10 +109,10 @@ def repair_all(verified: Verified, able: Mapping[str, Place], say: Say) -> list[
     return left
 
 
-def drop(found: Check, say: Say) -> None:
+def drop(found: Check, wait: bool, say: Say) -> None:
     """Removes the damaged parts of what is half-built, or a damaged copy; the next run makes them again."""
     artifact = found.artifact.with_name(found.artifact.name.removesuffix(".partial"))
-    with lock.held(artifact, False, say):
+    with lock.held(artifact, wait, say):
         (again,) = check([found.artifact], quick=False)  # another process may have built or finished it meanwhile
         if again.is_half_built != found.is_half_built or not again.problems or not again.num_files:
             return
@@ -148,13 +149,10 @@ def _is_in_use(path: Location, say: Say) -> bool:
 
 def _tell_absent(nodes: Sequence[Node], work: Location, say: Say) -> None:
     """What is not there, and why: raw data that has changed, for example."""
-    try:
-        steps = plan(nodes, work)
-    except StoreError:
-        return  # a manifest is damaged, which will be told
-    for step in steps:
-        if step.state == "build":
-            say(f"absent    {step.node.path(work).name} ({step.reason})")
+    earlier = [record for _, record in artifacts(work)]
+    for node in topological(nodes):
+        if not is_there(node, work) and not is_begun(node, work):
+            say(f"absent    {node.path(work).name} ({reason(node, earlier)})")
 
 
 def _tell(found: Check, say: Say) -> None:

@@ -93,6 +93,8 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
         ("stage: {size_m: [1.0, 2.0]}", "x.yaml: stage.size_m.2: missing; this entry is required"),
         ("- 1", "x.yaml: holds a list, not a mapping; write 'key: value' lines"),
         ("root: a\nroot: b", "x.yaml: line 2: 'root' is given twice; remove one"),
+        ("root: {{DATA}}", "x.yaml: line 1: a key must be a word; fill in the template, or quote it"),
+        ("root: &x [*x]", "x.yaml: line 1: holds itself; write it out"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, text: str, line: str) -> None:

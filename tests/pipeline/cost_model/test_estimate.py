@@ -6,15 +6,18 @@ from types import SimpleNamespace
 import pytest
 
 from lima_core.cost import Cost, Scale, SceneScale
+from lima_core.datasets.folder import FolderConfig
 from lima_core.errors import DataError
 from lima_core.storage import Location, location
 from lima_core.types import Resources
 from pipeline import manifest, places
 from pipeline import plan_text as texts
 from pipeline.cost_model.estimate import EARLIER, OTHER, RULE, estimates, total
+from pipeline.node import Node
 from pipeline.plan_text import plan_text, require_room, total_text
 from pipeline.planning import Step, plan
 from pipeline.runner import run
+from stages import index
 
 SCALE = Scale((SceneScale(train=10), SceneScale(val=10)), num_cameras=6, num_points=1000, image_size_px=(90, 160))
 
@@ -111,10 +114,15 @@ def test_a_stage_without_a_rule_takes_what_it_took_on_this_machine(
     assert (cost is not None) == known
 
 
-def test_without_a_scale_the_plan_says_after_index(tmp_path: Path, toys: SimpleNamespace) -> None:
+def test_without_a_scale_the_plan_says_after_index_where_there_will_be_one(
+    tmp_path: Path, toys: SimpleNamespace
+) -> None:
+    frames = Node("index", index, index.Config(dataset=FolderConfig()), {})
+    text = plan_text([Step(frames, "build", "new"), *plan([toys.numbers()], tmp_path)], [None, None], tmp_path)
+    assert all("build  after index" in line for line in text.splitlines()[1:3])
     steps = plan([toys.numbers()], tmp_path)
     text = plan_text(steps, estimates(steps, tmp_path, Resources()), tmp_path)
-    assert "build  after index" in text.splitlines()[1]
+    assert "build  not known" in text.splitlines()[1]
     assert text.endswith("; 1 of them not counted, their cost is not known yet")
 
 
@@ -125,7 +133,8 @@ def test_a_total_sums_disk_and_time_and_takes_the_largest_memory() -> None:
 
 def test_of_several_at_a_time_the_largest_meet() -> None:
     costs = [Cost(1, 5, 1.0, passing_bytes=7), Cost(1, 9, 1.0, passing_bytes=1), None, Cost(1, 3, 1.0, passing_bytes=4)]
-    assert total(costs, jobs=2) == Cost(3, 14, 3.0, passing_bytes=11)
+    assert total(costs, jobs=2) == Cost(3, 14, 1.5, passing_bytes=11)
+    assert total([*costs, Cost(1, 0, 8.0)], jobs=2).seconds == 8.0, "no sooner than the longest"
 
 
 def test_resume_states_of_all_jobs_need_room(
@@ -172,8 +181,12 @@ def test_what_a_stopped_run_has_written_needs_no_room(
     partial = toys.numbers().partial_path(work)
     partial.mkdir()
     (partial / "half").write_bytes(bytes(600))
-    monkeypatch.setattr(texts, "free_bytes", lambda path: 410)
-    require_room(plan([toys.numbers()], work), [Cost(1000, 1, 1.0)], work)
+    (partial / "resume").mkdir()
+    (partial / "resume" / "state").write_bytes(bytes(100))
+    monkeypatch.setattr(texts, "free_bytes", lambda path: 510)
+    steps, costs = plan([toys.numbers()], work), [Cost(1000, 1, 1.0, passing_bytes=200)]
+    require_room(steps, costs, work)
+    assert ": 400 B disk and 100 B while training (" in total_text(steps, costs, work)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from lima_core.errors import BusyError, StoreError
 from lima_core.storage import Location, files_below, read_bytes, write_bytes
 from lima_core.types import Resources
+from lima_core.whole import DISCARDED
 from pipeline import graph, lease, lock, manifest, places
 from pipeline.cleaning import leftovers, removed
 from pipeline.config import validate
@@ -318,7 +319,7 @@ def test_what_another_repair_has_mended_meanwhile_is_not_dropped(flow: Node, wor
 
 def test_what_a_killed_repair_was_removing_is_left_to_clean(flow: Node, work: Path) -> None:
     numbers, store = flow.upstream[0].upstream[0].path(work), flow.upstream[0]
-    other = work / f"{numbers.name}{repair.DISCARDED}"
+    other = work / f"{numbers.name}{DISCARDED}"
     shutil.copytree(numbers, other)
     shutil.copytree(numbers, store.partial_path(work))
     flip(flow.upstream[0].path(work) / "fitted.json")
