@@ -218,8 +218,8 @@ def test_a_run_that_the_disk_cannot_hold_is_refused_and_forced(lima: object, mon
     assert refused.code == 2
     assert refused.out[-1].startswith("2 of 2 to build: 10 kB disk (")
     assert refused.err == [
-        "lima: work: 10.2 kB are needed and 1 kB free; most for numbers 5 kB, total 5 kB; make room (lima clean CONFIG), "
-        "give another disk with --work, store less (extract_features.codec), or --force"
+        "lima: work: 10.2 kB are needed and 1 kB free; most for numbers 5 kB, total 5 kB; make room (lima clean "
+        "CONFIG), give another disk with --work, store less (extract_features.codec), or --force"
     ]
     assert not list(Path("work").glob("numbers-*"))
     assert refused.err[0].replace("lima", "a run would be refused", 1) in lima("plan").out

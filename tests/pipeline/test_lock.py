@@ -1,4 +1,5 @@
 import errno
+import os
 import threading
 from pathlib import Path
 
@@ -46,3 +47,32 @@ def test_one_who_only_looks_is_in_nobodys_way(tmp_path: Path) -> None:
     timer.start()
     with lock.held(artifact, False, print):
         timer.join()
+
+
+def test_a_kernel_without_locks_is_one_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filelock would take a file for a lock, which outlives its holder."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with pytest.raises(DataError, match="this file system has no locks; use a local disk"):  # noqa: SIM117
+        with lock.held(tmp_path / "bank-01234567", False, print):
+            pytest.fail("held")
+
+
+def test_whoever_looks_needs_no_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact, real = tmp_path / "bank-01234567", os.open
+
+    def read_only(path: object, flags: int, *rest: object, **named: object) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, flags, *rest, **named)
+
+    with lock.held(artifact, False, print):
+        monkeypatch.setattr(os, "open", read_only)
+        assert lock.is_held(artifact)
+        monkeypatch.undo()
+    lock.lock_path(artifact).touch()
+    monkeypatch.setattr(os, "open", read_only)
+    assert not lock.is_held(artifact)

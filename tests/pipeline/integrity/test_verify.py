@@ -4,11 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from lima_core.checksums import write_stamped
 from lima_core.errors import BusyError, StoreError
 from lima_core.storage import Location, files_below, read_bytes, write_bytes
 from lima_core.types import Resources
@@ -81,6 +84,10 @@ def mend(nodes: list[Node], work: Location) -> list[str]:
     able = {node.path(work).name: Place(node, work, Resources(), False, lines.append) for node in topological(nodes)}
     assert repair_all(found, able, lines.append) == []
     return lines
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    return {name: read_bytes(folder / name) for name in files_below(folder)}
 
 
 def state(work: Location) -> dict[str, bytes | str]:
@@ -289,6 +296,45 @@ def test_other_bytes_than_before_are_told_and_so_is_what_was_built_from_them(
         line.startswith(f"stale     {flow.path(work).name} was built from another {store.name}") for line in lines
     )
     assert verify([flow], work, False, False, print).summary().startswith("no damage, but 1 stale: 3 artifacts, ")
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_what_another_version_wrote_is_told_and_left_as_it_is(flow: Node, work: Path, name: str) -> None:
+    store = flow.upstream[0].path(work)
+    record = json.loads((store / name).read_text())
+    write_stamped(store / name, {key: value for key, value in record.items() if key != "crc32c"} | {"schema": 99})
+    before = bytes_below(store)
+    assert any("schema 99, this version reads" in line for line in everything([flow], work)[0])
+    told = rf"{store.name}: was written by another version of lima; verify and repair it with the version that"
+    with pytest.raises(StoreError, match=told):
+        mend([flow], work)
+    assert bytes_below(store) == before
+
+
+def test_what_is_half_built_of_another_experiment_is_left_as_it_is(flow: Node, work: Path) -> None:
+    store = flow.upstream[0]
+    partial = store.path(work).rename(store.partial_path(work))
+    for name in RECORDS:
+        (partial / name).unlink()
+    flip(partial / SCENES / "values/c/0")
+    found, before = verify([], work, True, False, print), bytes_below(partial)
+    assert repair_all(found, {}, print) == [partial.name]
+    assert bytes_below(partial) == before
+
+
+def test_a_repair_works_with_as_many_threads_as_the_artifact_was_made_with(
+    flow: Node, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, before, found = flow.upstream[0].path(work), torch.get_num_threads(), []
+    record = asdict(manifest.read(store))
+    record["provenance"]["num_threads"] = before + 1
+    contents.write(store, contents.read(store)[0], record)
+    manifest.restore(store, record)
+    flip(store / SCENES / "values/c/0")
+    real = repair.run
+    monkeypatch.setattr(repair, "run", lambda *a, **k: (found.append(torch.get_num_threads()), real(*a, **k)))
+    mend([flow], work)
+    assert found == [before + 1] and torch.get_num_threads() == before
 
 
 def test_a_repair_builds_nothing_that_was_not_damaged(flow: Node, work: Path) -> None:
@@ -522,6 +568,11 @@ class TestCommand:
     def test_quick_repairs_are_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert self.lima("verify", "--quick", "--repair") == 2
         assert "--repair needs the checksums; leave out --quick" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("words", [("--workers", "3"), ("--wait",), ("--scheduler", "tcp://a:1")])
+    def test_how_to_build_is_of_a_repair(self, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+        assert self.lima("verify", *words) == 2
+        assert f"lima: lima verify: {words[0]} is of --repair; leave it out" in capsys.readouterr().err
 
     def test_what_is_of_another_experiment_is_not_repaired(self, capsys: pytest.CaptureFixture[str]) -> None:
         path = self.flow.path(Path("work"))
