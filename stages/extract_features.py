@@ -4,7 +4,7 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from lima_core.cost import Cost, Scale, longest
 from lima_core.datasets import dataset_config, open_dataset
 from lima_core.datasets.adapter import Dataset
 from lima_core.errors import ConfigError, DataError, StoreError
+from lima_core.gpu import full_memory_told, require_device
 from lima_core.loading.images import load_image, load_images, to_tensor
 from lima_core.parallel import device_of_parts, map_parts, one_thread
 from lima_core.storage import Location, is_file, read_bytes
@@ -37,6 +38,7 @@ VERSION = 3
 REMOTE = True
 """Its artifact is written and read where it lies, be that a URL (``pipeline.places``)."""
 TEACHER_STATE = "teacher.safetensors"
+FULL = "free the GPU of other processes, lower extract-features.image_size_px, or give --device cpu"
 
 
 class Config(types.Config):
@@ -101,6 +103,7 @@ def run(config: Config, inputs: Inputs, out: Location, resources: Resources) -> 
         ConfigError: the image size is not a multiple of the patch, the codec asks for more directions than the teacher
             has channels, or no scene is in the splits.
         DataError: an image is missing, truncated or of another size than its calibration says.
+        UserError: the GPU's memory is too small.
     """
     device = device_of_parts(resources, "extract-features")
     on_gpu = device != "cpu"
@@ -108,7 +111,7 @@ def run(config: Config, inputs: Inputs, out: Location, resources: Resources) -> 
     opened.cache_clear()
     own = opened(job if not resources.scheduler else replace(job, device=resources.device))
     create_store(out, own.facts)
-    with one_thread():
+    with one_thread(), full_memory_told("what is fitted", FULL):
         prepare_teacher(config, own, out)
         prepare_basis(config, own, out)
     if on_gpu and not resources.scheduler:
@@ -126,12 +129,11 @@ def run(config: Config, inputs: Inputs, out: Location, resources: Resources) -> 
 @lru_cache(maxsize=1)
 def opened(job: Job) -> Opened:
     """Index, data set and teacher of a job, once in every process."""
-    if job.device != "cpu" and not torch.cuda.is_available():
-        what, remedy = "declares the resource GPU, but torch sees none", "start it where there is one, or without"
-        raise ConfigError(what, where=f"worker on {platform.node()}", remedy=remedy)
+    require_device(job.device)
     index = FrameIndex.open(job.inputs.index)
     dataset = open_dataset(dataset_config(index.dataset), job.inputs.raw)
-    teacher = build_teacher(_located(job.config.teacher, job.inputs.weights), job.device)
+    with full_memory_told("the teacher", FULL):
+        teacher = build_teacher(_located(job.config.teacher, job.inputs.weights), job.device)
     if is_file(job.out / TEACHER_STATE):
         teacher.load_state(load(read_bytes(job.out / TEACHER_STATE)))
     return Opened(index, dataset, teacher, feature_facts(job.config, teacher, index))
@@ -147,7 +149,8 @@ def extract_scene(job: Job, teacher: str, scene: str) -> None:
     if own.facts.teacher != teacher:
         what = f"has teacher {own.facts.teacher!r}, this store was begun with {teacher!r}"
         raise StoreError(what, where=f"worker on {platform.node()}", remedy="give every worker the same weights")
-    write_features(own, own.index.frames(scene), job.out, job.num_loaders)
+    with full_memory_told(f"scene {scene}", FULL):
+        write_features(own, own.index.frames(scene), job.out, job.num_loaders)
 
 
 def _located(teacher: TeacherConfig, weights: Path | None) -> TeacherConfig:
@@ -215,8 +218,7 @@ def prepare_teacher(config: Config, opened: Opened, out: Location) -> None:
     path = out / TEACHER_STATE
     if is_file(path):
         return
-    sample = FitSample(opened.dataset, fit_sample(opened.index, config.fit_images), config.image_size_px)
-    opened.teacher.fit(sample)
+    opened.teacher.fit(FitSample(opened, config))
     if state := opened.teacher.state():
         with appears_whole(path) as partial_path:
             save_file(state, partial_path)
@@ -227,8 +229,8 @@ def prepare_basis(config: Config, opened: Opened, out: Location) -> None:
     directions = num_directions(config.codec)
     if directions is None or has_basis(out):
         return
-    sample = FitSample(opened.dataset, fit_sample(opened.index, config.fit_images), config.image_size_px)
-    write_basis(out, fit_basis(_tokens(opened.teacher, sample), opened.teacher.channels, directions))
+    tokens = _tokens(opened.teacher, FitSample(opened, config))
+    write_basis(out, fit_basis(tokens, opened.teacher.channels, directions))
 
 
 def _tokens(teacher: Teacher, sample: "FitSample") -> Iterator[np.ndarray]:
@@ -266,17 +268,26 @@ def fit_sample(index: FrameIndex, num_images: int) -> list[tuple[Frame, Camera]]
 
 
 class FitSample(Sequence[torch.Tensor]):
-    """Images that are read when they are asked for, (3, H, W) float32 in [0, 1]."""
+    """Images (3, H, W) float32 in [0, 1], chosen and read when they are asked for: a network asks for none."""
 
-    def __init__(self, dataset: Dataset, sample: list[tuple[Frame, Camera]], size_px: tuple[int, int]) -> None:
-        self.dataset, self.sample, self.size_px = dataset, sample, size_px
+    def __init__(self, opened: Opened, config: Config) -> None:
+        self.opened, self.config = opened, config
+
+    @cached_property
+    def sample(self) -> list[tuple[Frame, Camera]]:
+        """Which images.
+
+        Raises:
+            DataError: the train split has none.
+        """
+        return fit_sample(self.opened.index, self.config.fit_images)
 
     def __len__(self) -> int:
         return len(self.sample)
 
     def __getitem__(self, position: int) -> torch.Tensor:
         frame, camera = self.sample[position]
-        return to_tensor(load_image(self.dataset, frame, camera, self.size_px)[None])[0]
+        return to_tensor(load_image(self.opened.dataset, frame, camera, self.config.image_size_px)[None])[0]
 
 
 def write_features(opened: Opened, frames: Sequence[Frame], out: Location, num_loaders: int) -> None:

@@ -1,5 +1,6 @@
 """materialize: features and memory -> MaterialisedBank: every target pooled once, for slow or remote disks."""
 
+import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,10 +14,12 @@ from pydantic import Field
 from lima_core import types
 from lima_core.checksums import FILES
 from lima_core.cost import Cost, Scale, longest
-from lima_core.errors import ConfigError
+from lima_core.errors import ConfigError, StoreError
+from lima_core.gpu import full_memory_told, require_device
 from lima_core.memory.pooling import CrossView
 from lima_core.memory.targets import BankTargets
 from lima_core.parallel import device_of_parts, map_parts, one_thread
+from lima_core.storage import Location
 from lima_core.stores.basis import fit_basis, has_basis, write_basis
 from lima_core.stores.codec import Codec, check_directions, code_width, num_directions
 from lima_core.stores.feature_store import FeatureStore
@@ -38,6 +41,7 @@ from lima_core.types import Resources
 VERSION = 1
 REMOTE = True
 """Its artifact is written and read where it lies, be that a URL (``pipeline.places``)."""
+FULL = "free the GPU of other processes, or give --device cpu"
 
 
 class Config(types.Config):
@@ -61,26 +65,45 @@ class Inputs:
     build_memory: Path
 
 
-def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Job:
+    """All that a process needs to know to do scenes of an artifact."""
+
+    config: Config
+    inputs: Inputs
+    out: Location
+    device: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is pooled, and what becomes of it."""
+
+    source: BankTargets
+    facts: MaterialisedFacts
+
+
+def run(config: Config, inputs: Inputs, out: Location, resources: Resources) -> dict[str, Any]:
     """Pools the bank scene by scene; scenes that an earlier, killed run completed are kept.
 
     Raises:
         StoreError: the bank was built for a shorter window.
         ConfigError: bank and features share no scene, or the codec asks for more directions than there are channels.
+        UserError: the GPU's memory is too small.
     """
-    target_source.cache_clear()
-    source = target_source(config, inputs)
-    told = zip(source.bank.scenes(), source.bank.attributes(), strict=True)
-    lengths = {scene: attributes["num_frames"] for scene, attributes in told}
-    facts = facts_of(config, source)
-    create_materialised(out, facts)
-    prepare_basis(config, source, lengths, out, resources.device)
-    missing = [(scene, lengths[scene]) for scene in unwritten_scenes(out, facts)]
+    opened.cache_clear()
+    job = Job(config, inputs, out, resources.device)
+    own = opened(job)
+    create_materialised(out, own.facts)
+    prepare_basis(job, own.source)
+    missing = unwritten_scenes(out, own.facts)
     device = device_of_parts(resources, "materialize") if missing else resources.device
     on_gpu = device.startswith("cuda")
     # On this machine's one GPU processes would crowd each other out.
     given = replace(resources, workers=0) if on_gpu and not resources.scheduler else resources
-    map_parts(partial(pool_scene, config, inputs, facts, out, device), missing, given, "materialize", on_gpu=on_gpu)
+    work = partial(pool_scene, replace(job, device=device), begun(own.facts))
+    map_parts(work, missing, given, "materialize", on_gpu=on_gpu)
+    opened.cache_clear()
     told = summary(MaterialisedBank.open(out))
     if "warning" in told:
         print(f"materialize: warning: {told['warning']}", file=sys.stderr, flush=True)
@@ -109,12 +132,14 @@ def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
 
 
 @lru_cache(maxsize=1)
-def target_source(config: Config, inputs: Inputs) -> BankTargets:
-    """What is pooled, opened once in a process: opening looks at every scene."""
-    bank = MemoryBank.open(inputs.build_memory)
-    window = config.frames or bank.frames
+def opened(job: Job) -> Opened:
+    """What a job reads, once in a process: opening looks at every scene."""
+    require_device(job.device)
+    bank = MemoryBank.open(job.inputs.build_memory)
+    window = job.config.frames or bank.frames
     bank.check_window(window)
-    return BankTargets(bank, FeatureStore.open(inputs.extract_features), window, config.cross_view)
+    source = BankTargets(bank, FeatureStore.open(job.inputs.extract_features), window, job.config.cross_view)
+    return Opened(source, facts_of(job.config, source))
 
 
 def facts_of(config: Config, source: BankTargets) -> MaterialisedFacts:
@@ -127,15 +152,28 @@ def facts_of(config: Config, source: BankTargets) -> MaterialisedFacts:
     return MaterialisedFacts(source.teacher, source.channels, source.window, config.cross_view, config.codec, scenes)
 
 
-def pool_scene(
-    config: Config, inputs: Inputs, facts: MaterialisedFacts, out: Path, device: str, part: tuple[str, int]
-) -> None:
-    """Pools and writes the targets of one scene, given with its number of frames."""
-    scene, num_frames = part
-    source = target_source(config, inputs)
-    with write_scene(out, facts, scene) as writer:
-        for index in range(num_frames):
-            writer.append(*pooled(source, scene, index, device))
+def begun(facts: MaterialisedFacts) -> MaterialisedFacts:
+    """What every worker must find as well, and small: the list of all scenes would go with every single one."""
+    return replace(facts, scenes=())
+
+
+def pool_scene(job: Job, expected: MaterialisedFacts, scene: str) -> None:
+    """Pools and writes the targets of one scene, in whatever process.
+
+    Raises:
+        StoreError: this process finds other features or another bank than ``expected``, with which the store began.
+    """
+    own = opened(job)
+    if begun(own.facts) != expected:
+        found, wanted = (f"{facts.teacher!r} over {facts.frames} frames" for facts in (own.facts, expected))
+        what, remedy = (
+            f"finds targets of {found}, this store was begun with {wanted}",
+            "give all workers the same files",
+        )
+        raise StoreError(what, where=f"worker on {platform.node()}", remedy=remedy)
+    with full_memory_told(f"scene {scene}", FULL), write_scene(job.out, own.facts, scene) as writer:
+        for index in range(own.source.bank.num_frames(scene)):
+            writer.append(*pooled(own.source, scene, index, job.device))
 
 
 def pooled(source: BankTargets, scene: str, index: int, device: str) -> tuple[np.ndarray, np.ndarray]:
@@ -144,15 +182,16 @@ def pooled(source: BankTargets, scene: str, index: int, device: str) -> tuple[np
     return point_target, moved(source.join([memory]), device).features().cpu().numpy()
 
 
-def prepare_basis(config: Config, source: BankTargets, lengths: dict[str, int], out: Path, device: str) -> None:
+def prepare_basis(job: Job, source: BankTargets) -> None:
     """Fits the basis of codec ``pca<D>``, unless an earlier, killed run of this artifact did."""
-    directions = num_directions(config.codec)
-    if directions is None or has_basis(out):
+    directions = num_directions(job.config.codec)
+    if directions is None or has_basis(job.out):
         return
-    frames = [(scene, index) for scene in lengths if scene in source.scenes for index in range(lengths[scene])]
-    with one_thread():  # the number of cores must not change its bits
-        sample = sampled_targets(source, frames, config.fit_frames, device)
-        write_basis(out, fit_basis(sample, source.channels, directions))
+    told = zip(source.bank.scenes(), source.bank.attributes(), strict=True)
+    frames = [(scene, index) for scene, facts in told if scene in source.scenes for index in range(facts["num_frames"])]
+    with one_thread(), full_memory_told("the basis", FULL):  # the number of cores must not change its bits
+        sample = sampled_targets(source, frames, job.config.fit_frames, job.device)
+        write_basis(job.out, fit_basis(sample, source.channels, directions))
 
 
 def sampled_targets(

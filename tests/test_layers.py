@@ -23,6 +23,7 @@ ROWS = (
         "checksums",
         "packing",
         "cost",
+        "gpu",
         "software",
         "peak",
     ),

@@ -10,6 +10,7 @@ therefore never applied.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -143,7 +144,7 @@ class BankTargets:
         """Of the bank, for messages."""
         return self.bank.path
 
-    @property
+    @cached_property
     def scenes(self) -> frozenset[str]:
         """Those that have both references and features."""
         return frozenset(self.bank.scenes()) & frozenset(self.store.scenes())
@@ -189,7 +190,7 @@ class MaterialisedTargets:
         """Of the bank, for messages."""
         return self.bank.path
 
-    @property
+    @cached_property
     def scenes(self) -> frozenset[str]:
         """Those that it holds."""
         return frozenset(self.bank.scenes())

@@ -134,6 +134,14 @@ class MemoryBank:
         """Names of the scenes it holds, in file order."""
         return self._scenes
 
+    def num_frames(self, scene: str) -> int:
+        """Key frames of a scene.
+
+        Raises:
+            StoreError: the bank has no such scene.
+        """
+        return len(self._table(scene))
+
     def attributes(self) -> list[dict[str, Any]]:
         """Facts stored beside each scene: its quality."""
         return scene_attributes(self.path / FOLDER, self._scenes)

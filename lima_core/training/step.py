@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from lima_core.errors import UserError
+from lima_core.gpu import full_memory_told
 from lima_core.training.config import FitConfig
 from lima_core.training.distributed import World
-from lima_core.training.gpu_memory import full_memory_told
 from lima_core.training.objective import Loss, Objective
 from lima_core.training.optim import rate_factor
 from lima_core.training.plan import Plan

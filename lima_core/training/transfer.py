@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from lima_core.training.gpu_memory import full_memory_told
+from lima_core.gpu import full_memory_told
 from lima_core.training.tensors import map_tensors, moved, tensors_of
 
 Loaded = TypeVar("Loaded")

@@ -1,5 +1,6 @@
 """extract-features: what a reader of the store gets, resumption, images that cannot be used."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from safetensors.torch import load_file
 
 from lima_core.cost import Scale, SceneScale
 from lima_core.datasets import dataset_config, open_dataset
-from lima_core.errors import ConfigError, DataError, StoreError
+from lima_core.errors import ConfigError, DataError, StoreError, UserError
 from lima_core.stores.feature_store import FOLDER, FeatureStore
 from lima_core.stores.frame_index import FrameIndex
 from lima_core.teachers import FilterbankConfig, HuggingFaceConfig, build_teacher
+from lima_core.teachers.huggingface import HuggingFaceTeacher
 from lima_core.types import Resources
 from pipeline.config import override
 from stages import extract_features
@@ -168,7 +170,7 @@ def test_basis_is_fitted_to_images_of_the_train_split(inputs: Inputs, tmp_path: 
     dataset = open_dataset(dataset_config(index.dataset), inputs.raw)
     teacher = build_teacher(config.teacher)
     teacher.load_state(load_file(out / "teacher.safetensors"))
-    sample = extract_features.FitSample(dataset, fit_sample(index, config.fit_images), config.image_size_px)
+    sample = extract_features.FitSample(extract_features.Opened(index, dataset, teacher, None), config)
     rows = np.concatenate([teacher.encode(image[None]).reshape(-1, 8).numpy() for image in sample]).astype(float)
     axes = np.linalg.svd(rows / np.linalg.norm(rows, axis=1, keepdims=True))[2][:3]
     stored = FeatureStore.open(out).read("a", 0, 1).basis
@@ -269,6 +271,27 @@ def test_missing_image_is_named(inputs: Inputs, tmp_path: Path) -> None:
 def test_size_that_is_no_multiple_of_the_patch_names_the_nearest(inputs: Inputs, tmp_path: Path) -> None:
     config = Config(teacher=RANDOM_VIT, image_size_px=(225, 448), splits=("train", "val", "none"))
     with pytest.raises(ConfigError, match=r"nearest sizes are \[224, 448\] and \[238, 448\]"):
+        run(config, inputs, out_folder(tmp_path), Resources())
+
+
+def test_a_network_needs_no_image_of_the_train_split(inputs: Inputs, tmp_path: Path) -> None:
+    index = FrameIndex.open(inputs.index)
+    frames = [replace(frame, split="val") for frame in index.frames()]
+    FrameIndex.write(inputs.index, frames, index.facts, index.dataset)
+    config = Config(teacher=RANDOM_VIT, image_size_px=(28, 28), splits=("val",))
+    assert run(config, inputs, out_folder(tmp_path), Resources())["num_scenes"] == 2
+    with pytest.raises(DataError, match="the train split has no image to learn from"):
+        run(CONFIG, inputs, out_folder(tmp_path, "fitted"), Resources())
+
+
+def test_a_full_gpu_is_one_line(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(HuggingFaceTeacher, "encode", full)
+    config = Config(teacher=RANDOM_VIT, image_size_px=(28, 28))
+    line = r"^scene a: out of GPU memory \(CUDA out of memory\); free the GPU .*lower extract-features\.image_size_px"
+    with pytest.raises(UserError, match=line):
         run(config, inputs, out_folder(tmp_path), Resources())
 
 

@@ -1,13 +1,16 @@
 """materialize: resumable by scene to the same bytes, and a student taught from it is the one taught from references."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from lima_core.cost import Cost, Scale, SceneScale
-from lima_core.errors import ConfigError, StoreError
+from lima_core.errors import ConfigError, StoreError, UserError
 from lima_core.memory.cross_sequence import CrossSequenceConfig
+from lima_core.memory.targets import PooledTargets
 from lima_core.methods.lima import LimaConfig
 from lima_core.stores.materialised_bank import SceneWriter
 from lima_core.teachers import HuggingFaceConfig
@@ -65,6 +68,49 @@ def test_a_run_killed_between_scenes_continues_to_the_same_bytes(
     monkeypatch.setattr(SceneWriter, "append", real)
     assert build(built, tmp_path / "stopped", codec=codec) == expected
     assert tree(tmp_path / "stopped") == tree(tmp_path / "whole")
+
+
+def job(built: Artifacts, out: Path, device: str = "cpu") -> materialize.Job:
+    inputs = materialize.Inputs(built.features, built.memory)
+    return materialize.Job(materialize.Config(), inputs, out, device)
+
+
+def test_a_worker_that_finds_other_features_writes_nothing(built: Artifacts, tmp_path: Path) -> None:
+    here = job(built, tmp_path / "out")
+    expected = replace(materialize.begun(materialize.opened(here).facts), teacher="other weights")
+    line = r"^worker on .*: finds targets of .*, this store was begun with 'other weights' over 3 frames; give workers"
+    with pytest.raises(StoreError, match=line):
+        materialize.pool_scene(here, expected, "a")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_goes_with_every_scene_does_not_grow_with_their_number(
+    built: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(materialize, "map_parts", lambda work, parts, *_, **__: sent.append((work, parts)))
+    monkeypatch.setattr(materialize.MaterialisedBank, "open", lambda path: pytest.fail("no further"))
+    with pytest.raises(pytest.fail.Exception, match="no further"):
+        build(built, tmp_path / "out")
+    ((work, parts),) = sent
+    assert parts == ["a", "b"] and work.args[1].scenes == ()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_worker_without_the_gpu_that_it_declares_is_told(built: Artifacts, tmp_path: Path) -> None:
+    here = job(built, tmp_path / "out", "cuda")
+    expected = materialize.begun(materialize.opened(replace(here, device="cpu")).facts)
+    with pytest.raises(ConfigError, match=r"^worker on .*: declares the resource GPU, but torch sees none; start it"):
+        materialize.pool_scene(here, expected, "a")
+
+
+def test_a_full_gpu_is_one_line(built: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(PooledTargets, "features", full)
+    with pytest.raises(UserError, match=r"^scene a: out of GPU memory \(CUDA out of memory\); free the GPU of other"):
+        build(built, tmp_path / "out")
 
 
 @pytest.mark.slow
