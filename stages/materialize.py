@@ -166,11 +166,8 @@ def pool_scene(job: Job, expected: MaterialisedFacts, scene: str) -> None:
     own = opened(job)
     if begun(own.facts) != expected:
         found, wanted = (f"{facts.teacher!r} over {facts.frames} frames" for facts in (own.facts, expected))
-        what, remedy = (
-            f"finds targets of {found}, this store was begun with {wanted}",
-            "give all workers the same files",
-        )
-        raise StoreError(what, where=f"worker on {platform.node()}", remedy=remedy)
+        what = f"finds targets of {found}, this store was begun with {wanted}"
+        raise StoreError(what, where=f"worker on {platform.node()}", remedy="give every worker the same files")
     with full_memory_told(f"scene {scene}", FULL), write_scene(job.out, own.facts, scene) as writer:
         for index in range(own.source.bank.num_frames(scene)):
             writer.append(*pooled(own.source, scene, index, job.device))

@@ -78,7 +78,7 @@ def job(built: Artifacts, out: Path, device: str = "cpu") -> materialize.Job:
 def test_a_worker_that_finds_other_features_writes_nothing(built: Artifacts, tmp_path: Path) -> None:
     here = job(built, tmp_path / "out")
     expected = replace(materialize.begun(materialize.opened(here).facts), teacher="other weights")
-    line = r"^worker on .*: finds targets of .*, this store was begun with 'other weights' over 3 frames; give workers"
+    line = r"^worker on .*: finds targets of .*, this store was begun with 'other weights' over 3 frames; give every"
     with pytest.raises(StoreError, match=line):
         materialize.pool_scene(here, expected, "a")
     assert not (tmp_path / "out").exists()
