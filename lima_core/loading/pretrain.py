@@ -8,6 +8,7 @@ it. Augmenting the points costs nothing: targets are keyed by point index. Where
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -125,16 +126,21 @@ class PretrainSource:
 
     def _partner(self, epoch: int, index: int, rng: np.random.Generator) -> Frame:
         """Another frame, never of the same sequence; of blocks that are mixed at that time, where there is one."""
-        among = np.arange(len(self.frames)) if self.blocks is None else self._order.mixture(epoch, index)
-        others = among[self._scene[among] != self._scene[index]]
-        if not len(others):
-            others = np.nonzero(self._scene != self._scene[index])[0]
-        return self.frames[others[rng.integers(len(others))]]
+        own = self._sequence[index]
+        if self.blocks is not None:
+            among = self._order.mixture(epoch, index)
+            left_out = slice(*np.searchsorted(among, own).tolist())
+            if left_out.stop - left_out.start < len(among):
+                return self.frames[among[_drawn(len(among), left_out, rng)]]
+        return self.frames[_drawn(len(self), slice(*own), rng)]
 
     @cached_property
-    def _scene(self) -> np.ndarray:
-        """(frames,) int64 number of each frame's sequence."""
-        return np.unique([frame.scene for frame in self.frames], return_inverse=True)[1]
+    def _sequence(self) -> list[tuple[int, int]]:
+        """First frame of each frame's sequence, and the one behind its last; sequences lie together."""
+        runs = self.runs()
+        assert len(runs) == len({frame.scene for frame in self.frames}), "frames of a sequence lie apart"
+        ends = list(accumulate(runs))
+        return [(end - run, end) for run, end in zip(runs, ends, strict=True) for _ in range(run)]
 
     @cached_property
     def _order(self) -> Plan:
@@ -152,6 +158,13 @@ class PretrainSource:
             point_target=np.concatenate([first.point_target[keep_a], shifted[keep_b]]),
             targets=first.targets + second.targets,
         )
+
+
+def _drawn(total: int, left_out: slice, rng: np.random.Generator) -> int:
+    """One of ``total`` places that is not in ``left_out``; the same draw as from a list of the others."""
+    num_left_out = left_out.stop - left_out.start
+    drawn = int(rng.integers(total - num_left_out))
+    return drawn + num_left_out if drawn >= left_out.start else drawn
 
 
 def num_targets(parts: Sequence[FrameTargets]) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,13 +33,14 @@ class Plan:
 
     def order(self, epoch: int) -> np.ndarray:
         """(num_samples,) int64 permutation of the samples in this epoch, not writable."""
-        return _order(self, epoch)[0]
+        return _order(self, epoch).order
 
     def mixture(self, epoch: int, sample: int) -> np.ndarray:
-        """Samples of the blocks that are mixed with that of ``sample`` in this epoch, itself among them."""
+        """Samples of the blocks that are mixed with that of ``sample`` in this epoch, itself among them; rising."""
         assert self.blocks is not None
-        mixture = _order(self, epoch)[1]
-        return np.nonzero(mixture == mixture[sample])[0]
+        found = _order(self, epoch)
+        number = found.mixture[sample]
+        return found.members[found.starts[number] : found.starts[number + 1]]
 
     def batch_indices(self, step: int) -> tuple[int, list[int]]:
         """Epoch of a step and the samples of its batch."""
@@ -46,20 +48,32 @@ class Plan:
         return epoch, self.order(epoch)[place * self.batch_size :][: self.batch_size].tolist()
 
 
-@lru_cache(maxsize=4)
-def _order(plan: Plan, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Permutation, and with ``blocks`` the mixture of each sample (else all of one).
+class _Epoch(NamedTuple):
+    """Arrays that cannot be written to."""
 
-    Remembered, for every step of an epoch asks for it, and a million samples take 30 ms.
-    """
+    order: np.ndarray
+    """(num_samples,) int64 permutation."""
+    mixture: np.ndarray
+    """(num_samples,) int64 mixture of each sample; one of all without ``blocks``."""
+    members: np.ndarray
+    """(num_samples,) int64 samples of one mixture after the other, those of each rising."""
+    starts: np.ndarray
+    """(mixtures + 1,) int64 where they begin in ``members``."""
+
+
+@lru_cache(maxsize=4)
+def _order(plan: Plan, epoch: int) -> _Epoch:
+    """What an epoch sees; remembered, for every step asks for it, and a million samples take 30 ms."""
     rng = numpy_rng(plan.seed, "order", epoch)
     if plan.blocks:
         order, mixture = block_order(plan.runs, plan.blocks, rng)
     else:
         order, mixture = rng.permutation(plan.num_samples), np.zeros(plan.num_samples, np.int64)
-    for array in (order, mixture):
+    starts = np.append(0, np.cumsum(np.bincount(mixture)))
+    found = _Epoch(order, mixture, np.argsort(mixture, kind="stable"), starts)
+    for array in found:
         array.flags.writeable = False
-    return order, mixture
+    return found
 
 
 def run_lengths(scenes: Iterable[str]) -> list[int]:

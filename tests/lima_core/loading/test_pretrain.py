@@ -97,6 +97,29 @@ def test_in_blocks_scans_are_mixed_with_what_is_near(built: Artifacts) -> None:
     assert 0.3 < np.mean(near) < 1  # some mixtures are of one scene
 
 
+@pytest.mark.parametrize("blocks", [None, ShuffleBlocks(frames=2, mixed=2), ShuffleBlocks(frames=9, mixed=1)])
+def test_partners_are_drawn_as_from_a_list_of_all_others(built: Artifacts, blocks: ShuffleBlocks | None) -> None:
+    plain = source_of(built, 1.0)
+    frames = tuple(
+        replace(plain.frames[0], scene=scene, token=f"{scene}{i}")
+        for scene, length in (("b", 5), ("a", 1), ("d", 8), ("c", 3))
+        for i in range(length)
+    )
+    source = replace(plain, frames=frames, blocks=blocks)
+    plan = plan_of(len(source), 1, 1, None, source.seed, blocks, source.runs())
+    scene = np.array([frame.scene for frame in frames])
+    for epoch in range(3):
+        for index in range(len(frames)):
+            among = np.arange(len(frames)) if blocks is None else plan.mixture(epoch, index)
+            others = among[scene[among] != scene[index]]
+            if not len(others):
+                others = np.nonzero(scene != scene[index])[0]
+            draws, reference = np.random.default_rng([epoch, index]), np.random.default_rng([epoch, index])
+            expected = frames[others[reference.integers(len(others))]]
+            assert source._partner(epoch, index, draws) is expected
+            assert draws.random() == reference.random()
+
+
 def test_bounds_hold_after_mixing_and_targets_stay_with_their_points(built: Artifacts) -> None:
     mixed = source_of(built, 1.0)
     bounded = replace(mixed, limits=LimitsConfig(max_points=50))

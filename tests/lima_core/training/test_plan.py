@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from lima_core.seeds import numpy_rng
 from lima_core.training.plan import own_parts, plan_of, run_lengths
-from lima_core.training.shuffle import ShuffleBlocks
+from lima_core.training.shuffle import ShuffleBlocks, block_order
 
 RUNS = (40, 7, 41, 40, 1, 31)
 
@@ -62,6 +63,15 @@ def test_no_more_than_the_mixed_blocks_are_under_way() -> None:
     assert max(spans) <= 6  # a window of 25 samples lies in at most two groups of three blocks
     free = plan_of(2000, 4, 1, None, 0).order(0)
     assert min(len(set((window // 50).tolist())) for window in np.array_split(free, 2000 // 25)) > 10
+
+
+def test_a_mixture_is_of_whole_blocks_and_rising() -> None:
+    blocks = ShuffleBlocks(frames=8, mixed=3)
+    plan = plan_of(160, 4, 1, None, 5, blocks, RUNS)
+    for epoch in range(3):
+        mixture = block_order(RUNS, blocks, numpy_rng(5, "order", epoch))[1]
+        for sample in range(160):
+            np.testing.assert_array_equal(plan.mixture(epoch, sample), np.nonzero(mixture == mixture[sample])[0])
 
 
 def test_where_blocks_begin_differs_from_epoch_to_epoch() -> None:
