@@ -10,6 +10,7 @@ import hashlib
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -93,6 +94,8 @@ class HuggingFaceTeacher:
         # ViT interpolates its position embedding only when asked; DINOv2 always does; DINOv3 has none.
         asks = "interpolate_pos_encoding" in inspect.signature(network.forward).parameters
         self.arguments: dict[str, bool] = {"interpolate_pos_encoding": True} if asks else {}
+        self._alone = Lock()
+        """Threads of a worker share the teacher, and the hook of one would catch what another encodes."""
 
     def fit(self, images: Sequence[Tensor]) -> None:
         """Nothing: the network is pretrained; the images are not looked at."""
@@ -123,11 +126,12 @@ class HuggingFaceTeacher:
         def catch(block: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
             caught.append(output[0] if isinstance(output, tuple) else output)
 
-        hook = self.last_block.register_forward_hook(catch)
-        try:
-            self.network(pixel_values=pixels, **self.arguments)
-        finally:
-            hook.remove()
+        with self._alone:
+            hook = self.last_block.register_forward_hook(catch)
+            try:
+                self.network(pixel_values=pixels, **self.arguments)
+            finally:
+                hook.remove()
         (tokens,) = caught
         return tokens
 

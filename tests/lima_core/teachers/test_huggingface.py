@@ -1,5 +1,8 @@
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 import torch
@@ -122,6 +125,21 @@ def test_random_weights_say_so_and_repeat(family: str) -> None:
     images = torch.rand(1, 3, one.patch_px * 2, one.patch_px * 3, generator=torch_rng(0, "y"))
     assert torch.equal(one.encode(images), two.encode(images))
     assert one.state() == {}
+
+
+def test_threads_that_share_a_teacher_get_their_own_tokens() -> None:
+    teacher = HuggingFaceTeacher(HuggingFaceConfig(random_init=True, architecture="dinov2-tiny"))
+    batches = [torch.rand(1, 3, 56, 56, generator=torch_rng(i, "batch")) for i in range(2)]
+    expected, meet = [teacher.encode(batch) for batch in batches], Barrier(2)
+
+    def together(*_: object) -> None:
+        with suppress(BrokenBarrierError):  # one at a time: the other does not come
+            meet.wait(0.5)
+
+    teacher.last_block.register_forward_pre_hook(together)
+    with ThreadPoolExecutor(2) as pool:
+        for found, wanted in zip(pool.map(teacher.encode, batches), expected, strict=True):
+            assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("values", [{"random_init": True}, {"architecture": "dinov2-small"}])
