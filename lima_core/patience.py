@@ -4,6 +4,7 @@ What fails is told apart by the names of errors and by the codes that servers an
 object storage is needed here.
 """
 
+import errno
 import random
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
@@ -19,6 +20,8 @@ ANSWERS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsE
 """Told by the storage, not failures: asking again changes nothing."""
 OURS = (TypeError, AttributeError, NameError, LookupError, AssertionError, NotImplementedError, MemoryError)
 """Mistakes of a program, or no room for the answer; nothing about the storage."""
+HERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
+"""Of the disk or the process on this machine: it does not pass, and the storage has nothing to do with it."""
 
 _KEYS = "give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or in ~/.aws/credentials"
 _RIGHTS = "give credentials that may read, write, list and delete there"
@@ -64,6 +67,8 @@ def patiently(operation: Callable[[], Result], where: object) -> Result:
         except (UnreachableError, *OURS):
             raise
         except Exception as error:
+            if own := _of_this_machine(error):
+                raise own from own.__cause__
             if found := _certain(error):
                 raise UnreachableError(f"{found[0]} ({_reason(error)})", where=where, remedy=found[1]) from error
             if isinstance(error, ANSWERS):
@@ -80,6 +85,15 @@ def patiently(operation: Callable[[], Result], where: object) -> Result:
 def _certain(error: BaseException) -> tuple[str, str] | None:
     """What is known of the error by its first cause, which says most."""
     return next((CERTAIN[name] for name in reversed([*_names(error)]) if name in CERTAIN), None)
+
+
+def _of_this_machine(error: BaseException | None) -> OSError | None:
+    """The first of the error and its causes that is one of ``HERE``."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in HERE:
+            return error
+        error = error.__cause__
+    return None
 
 
 def _names(error: BaseException | None) -> Iterator[str]:

@@ -15,6 +15,7 @@ from lima_core.storage import (
     Location,
     children,
     create,
+    download,
     file_bytes,
     files_below,
     is_file,
@@ -194,6 +195,19 @@ def test_an_answer_that_is_cut_short_is_a_failure(
     monkeypatch.setattr(UnsteadyFileSystem, "cut_times", 999)
     with pytest.raises(UnreachableError, match=r"tried 8 times .*\(8 bytes came instead of 10\)"):
         read_bytes(unsteady)
+
+
+@pytest.mark.parametrize("code", patience.HERE)
+def test_a_full_disk_of_this_machine_is_not_the_storages_trouble(
+    unsteady: Location, waits: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code), str(tmp_path / "local"))
+
+    monkeypatch.setattr(UnsteadyFileSystem, "get_file", full)
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
+        download(unsteady, tmp_path / "local")
+    assert (caught.value.errno, caught.value.filename) == (code, str(tmp_path / "local")) and waits == []
 
 
 def test_mistakes_of_ours_are_not_tried_again(
