@@ -4,16 +4,19 @@ What is taught is the direction of a feature, so every token of the sample count
 those that keep most of the squared cosine between a token and its projection. No mean is taken off: it is worth about
 as much as one more direction (0.0001 of cosine at D = 64), and without it lengths, zeros and weighted means survive the
 projection, so that pooling may be done on coefficients. The sample leaves one (C, C) matrix in memory.
+
+Its ``zarr.json`` carries the CRC-32C of the values, as the attribute ``crc32c``: so two bases differ in the file that
+says that one is whole, and an object storage never takes another one for the same.
 """
 
 from collections.abc import Iterable
 
 import numpy as np
 
-from lima_core.checksums import is_sealed
+from lima_core.checksums import STAMP, bytes_sum, is_sealed
 from lima_core.errors import StoreError
 from lima_core.storage import Location
-from lima_core.stores.row_array import read_array, write_array
+from lima_core.stores.row_array import REMEDY, RowArray, write_array
 from lima_core.whole import appears_whole
 
 
@@ -45,19 +48,22 @@ def has_basis(artifact: Location) -> bool:
 def write_basis(artifact: Location, basis: np.ndarray) -> None:
     """Stores ``basis`` (D, C) float32; it appears whole."""
     with appears_whole(_folder(artifact)) as partial:
-        write_array(partial, basis.astype(np.float32))
+        values = basis.astype(np.float32)
+        write_array(partial, values, {STAMP: bytes_sum(values.tobytes()).crc32c})
 
 
 def read_basis(artifact: Location, shape: tuple[int, int]) -> np.ndarray:
     """The stored basis, (D, C) float32.
 
     Raises:
-        StoreError: it is missing, unreadable or not of ``shape``.
+        StoreError: it is missing, unreadable, not of ``shape``, or not what its checksum says.
     """
-    basis = read_array(_folder(artifact))
-    if basis.shape != shape:
-        what = f"basis of shape {basis.shape} instead of {shape}"
-        raise StoreError(what, where=_folder(artifact), remedy="remove the artifact and build it again")
+    array, remedy = RowArray(_folder(artifact)), "remove the artifact and build it again"
+    if array.shape != shape:
+        raise StoreError(f"basis of shape {array.shape} instead of {shape}", where=array.folder, remedy=remedy)
+    basis = array.read(0, len(array))
+    if array.attributes.get(STAMP) not in (None, bytes_sum(basis.tobytes()).crc32c):
+        raise StoreError("values are not those of its checksum", where=array.folder, remedy=REMEDY)
     return basis
 
 

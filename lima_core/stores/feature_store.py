@@ -18,8 +18,10 @@ from lima_core.storage import Location
 from lima_core.stores import codec as codecs
 from lima_core.stores.basis import read_basis
 from lima_core.stores.codec import Codec
+from lima_core.stores.damage import damage_told
 from lima_core.stores.fidelity import Fidelity, whole_fidelity
 from lima_core.stores.part import Part
+from lima_core.stores.row_array import REMEDY as DAMAGED
 from lima_core.stores.scene_store import (
     declare,
     declared,
@@ -31,7 +33,6 @@ from lima_core.stores.scene_store import (
 
 SCHEMA = "lima-features/2"
 FOLDER = "features.zarr"
-REMEDY = "build it with: lima stage extract-features"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class FeatureStore:
     """Reads a finished store; safe to share between threads."""
 
     def __init__(self, artifact: Location, facts: FeatureFacts) -> None:
-        self.artifact, self.facts = artifact, facts
+        self.artifact, self.facts, self._known = artifact, facts, frozenset(facts.scenes)
         self.basis = basis_of(artifact, facts)
         self._open_scenes: dict[str, _SceneReader] = {}
 
@@ -124,7 +125,10 @@ class FeatureStore:
         Raises:
             StoreError: there is none, it has another schema version, or scenes or the codec's basis are missing.
         """
-        return cls(artifact, _facts(declared(artifact / FOLDER, SCHEMA, "feature store", "extract-features")))
+        told = declared(artifact / FOLDER, SCHEMA, "feature store", "extract-features")
+        with damage_told(artifact / FOLDER, DAMAGED):
+            facts = _facts(told)
+        return cls(artifact, facts)
 
     def scenes(self) -> tuple[str, ...]:
         """Scenes in file order."""
@@ -134,10 +138,11 @@ class FeatureStore:
         """Counts and fidelity of every scene."""
         attributes = scene_attributes(self.artifact / FOLDER, self.scenes())
         names = [name for name in SceneSummary.__dataclass_fields__ if name != "fidelity"]
-        return [
-            SceneSummary(**{name: told[name] for name in names}, fidelity=Fidelity(**told["fidelity"]))
-            for told in attributes
-        ]
+        with damage_told(self.artifact / FOLDER, DAMAGED):
+            return [
+                SceneSummary(**{name: told[name] for name in names}, fidelity=Fidelity(**told["fidelity"]))
+                for told in attributes
+            ]
 
     def fidelity(self) -> Fidelity:
         """Means over all tokens, and the 1st percentiles of the worst scene."""
@@ -150,7 +155,7 @@ class FeatureStore:
             StoreError: unknown scene, frames outside it, or a truncated file.
         """
         if scene not in self._open_scenes:
-            if scene not in self.facts.scenes:
+            if scene not in self._known:
                 what = f"no scene {scene!r} among its {len(self.facts.scenes)}"
                 raise StoreError(what, where=self.artifact / FOLDER)
             part = Part(scene_part(self.artifact / FOLDER, scene))
@@ -163,15 +168,15 @@ class _SceneReader:
 
     def __init__(self, part: Part, facts: FeatureFacts, basis: np.ndarray | None) -> None:
         self.basis, is_scaled = basis, facts.codec != "float16"
-        self.codes = part.rows("codes")
-        self.token_scale = part.rows("token_scale") if is_scaled else None
-        self.channel_scale = part.values("channel_scale") if is_scaled else None
-        self.has_image = part.values("has_image")
         width = codecs.code_width(facts.codec, facts.channels)
-        expected = (len(self.has_image), len(facts.cameras), *facts.grid, width)
-        if self.codes.shape != expected:
-            what = f"codes of shape {self.codes.shape} instead of {expected}"
-            raise StoreError(what, where=part.folder, remedy=REMEDY)
+        self.codes = part.rows("codes")
+        num_frames, tokens = len(self.codes), (len(facts.cameras), *facts.grid)
+        self.codes.require((num_frames, *tokens, width), codecs.code_dtype(facts.codec))
+        self.token_scale = part.rows("token_scale") if is_scaled else None
+        if self.token_scale is not None:
+            self.token_scale.require((num_frames, *tokens), "float32")
+        self.channel_scale = part.values("channel_scale", (width,), "float32") if is_scaled else None
+        self.has_image = part.values("has_image", (num_frames, len(facts.cameras)), "bool")
 
     def read(self, start: int, stop: int) -> Patches:
         """Patches of frames start..stop-1."""

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from lima_core.errors import StoreError, did_you_mean
 from lima_core.storage import Location, read_bytes
+from lima_core.stores.damage import damage_told
 from lima_core.types import Camera, DatasetFacts, Frame
 from lima_core.whole import appears_whole
 
@@ -79,15 +80,16 @@ class FrameIndex:
             raise StoreError("no frame index", where=file, remedy="build it with: lima stage index") from error
         try:
             table = pq.read_table(pa.BufferReader(data))
-            header = json.loads((table.schema.metadata or {})[METADATA_KEY])
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0]
             raise StoreError(f"is no readable frame index ({reason})", where=file, remedy="build it again") from error
-        if header["schema"] != SCHEMA_VERSION:
-            what = f"has schema version {header['schema']}, this program reads {SCHEMA_VERSION}"
-            raise StoreError(what, where=file, remedy="build it again with: lima stage index")
-        facts = header["facts"] | {key: tuple(header["facts"][key]) for key in ("classes", "cameras")}
-        return cls(table, DatasetFacts(**facts), header["dataset"])
+        with damage_told(file, "build it again", "is no readable frame index"):
+            header = json.loads((table.schema.metadata or {})[METADATA_KEY])
+            if header["schema"] != SCHEMA_VERSION:
+                what = f"has schema version {header['schema']}, this program reads {SCHEMA_VERSION}"
+                raise StoreError(what, where=file, remedy="build it again with: lima stage index")
+            facts = header["facts"] | {key: tuple(header["facts"][key]) for key in ("classes", "cameras")}
+            return cls(table.select(_SCHEMA.names), DatasetFacts(**facts), dict(header["dataset"]))
 
     @staticmethod
     def write(

@@ -20,10 +20,11 @@ from lima_core.storage import Location
 from lima_core.stores import codec as codecs
 from lima_core.stores.basis import read_basis
 from lima_core.stores.codec import Codec
+from lima_core.stores.damage import damage_told
 from lima_core.stores.fidelity import Fidelity, FidelityMeter, whole_fidelity
 from lima_core.stores.part import Part
 from lima_core.stores.ragged import Column, RaggedReader, RaggedWriter
-from lima_core.stores.row_array import write_array
+from lima_core.stores.row_array import REMEDY, write_array
 from lima_core.stores.scene_store import declare, declared, missing_scenes, scene_attributes, scene_part
 from lima_core.whole import appears_whole
 
@@ -150,7 +151,7 @@ class MaterialisedBank:
     """A finished store, opened for reading; safe to share between threads."""
 
     def __init__(self, path: Location, facts: MaterialisedFacts) -> None:
-        self.path, self.facts = path, facts
+        self.path, self.facts, self._known = path, facts, frozenset(facts.scenes)
         self.basis = _basis_of(path, facts)
         """(D, C) float32 for ``pca<D>``, else None."""
         self._open_scenes: dict[str, tuple[RaggedReader, np.ndarray | None]] = {}
@@ -162,7 +163,10 @@ class MaterialisedBank:
         Raises:
             StoreError: there is none, it is of another schema version, or scenes or the codec's basis are missing.
         """
-        return cls(path, _facts(declared(path / FOLDER, SCHEMA, "materialised bank", "materialize")))
+        told = declared(path / FOLDER, SCHEMA, "materialised bank", "materialize")
+        with damage_told(path / FOLDER, REMEDY):
+            facts = _facts(told)
+        return cls(path, facts)
 
     def scenes(self) -> tuple[str, ...]:
         """Scenes in file order."""
@@ -171,7 +175,8 @@ class MaterialisedBank:
     def summaries(self) -> list[SceneSummary]:
         """Counts and fidelity of every scene."""
         told = scene_attributes(self.path / FOLDER, self.scenes())
-        return [SceneSummary(t["num_frames"], t["num_targets"], Fidelity(**t["fidelity"])) for t in told]
+        with damage_told(self.path / FOLDER, REMEDY):
+            return [SceneSummary(t["num_frames"], t["num_targets"], Fidelity(**t["fidelity"])) for t in told]
 
     def fidelity(self) -> Fidelity:
         """Of decoded against exactly pooled targets: means over all, and the 1st percentiles of the worst scene."""
@@ -188,13 +193,15 @@ class MaterialisedBank:
 
     def _scene(self, scene: str) -> tuple[RaggedReader, np.ndarray | None]:
         if scene not in self._open_scenes:
-            if scene not in self.facts.scenes:
+            if scene not in self._known:
                 raise StoreError(
                     f"holds no scene {scene!r}", where=self.path, remedy="run lima stage materialize again"
                 )
             part = Part(scene_part(self.path / FOLDER, scene))
-            scale = None if self.facts.codec == "float16" else part.values("channel_scale")
-            self._open_scenes[scene] = RaggedReader(part, tuple(_columns(self.facts))), scale
+            columns, scale = _columns(self.facts), None
+            if self.facts.codec != "float16":
+                scale = part.values("channel_scale", columns["codes"].row_shape, "float32")
+            self._open_scenes[scene] = RaggedReader(part, columns), scale
         return self._open_scenes[scene]
 
 

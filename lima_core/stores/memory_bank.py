@@ -18,8 +18,10 @@ import numpy as np
 from lima_core.checksums import seal
 from lima_core.errors import StoreError
 from lima_core.storage import Location
+from lima_core.stores.damage import damage_told
 from lima_core.stores.part import Part
 from lima_core.stores.ragged import Column, RaggedReader, RaggedWriter
+from lima_core.stores.row_array import REMEDY
 from lima_core.stores.scene_store import declare, declared, missing_scenes, scene_attributes, scene_part
 from lima_core.whole import appears_whole
 
@@ -114,11 +116,13 @@ class MemoryBank:
 
     def __init__(self, path: Location, facts: dict[str, Any]) -> None:
         self.path = path
-        self.frames = int(facts["frames"])
-        """Window it was built with, in key frames, the current one among them."""
-        self.voxel_size_m = float(facts["voxel_size_m"])
-        self.cameras: tuple[str, ...] = tuple(facts["cameras"])
+        with damage_told(path / FOLDER, REMEDY):
+            self.frames = int(facts["frames"])
+            """Window it was built with, in key frames, the current one among them."""
+            self.voxel_size_m = float(facts["voxel_size_m"])
+            self.cameras: tuple[str, ...] = tuple(facts["cameras"])
         self._scenes: tuple[str, ...] = tuple(facts["scenes"])
+        self._known = frozenset(self._scenes)
         self._tables: dict[str, RaggedReader] = {}
 
     @classmethod
@@ -175,8 +179,8 @@ class MemoryBank:
 
     def _table(self, scene: str) -> RaggedReader:
         if scene not in self._tables:
-            if scene not in self._scenes:
+            if scene not in self._known:
                 remedy = "run lima stage build-memory again"
                 raise StoreError(f"holds no scene {scene!r}", where=self.path, remedy=remedy)
-            self._tables[scene] = RaggedReader(Part(scene_part(self.path / FOLDER, scene)), tuple(COLUMNS))
+            self._tables[scene] = RaggedReader(Part(scene_part(self.path / FOLDER, scene)), COLUMNS)
         return self._tables[scene]

@@ -1,5 +1,6 @@
 """A part opened for reading: its ``zarr.json`` tells of all its arrays, so that one small read does for all of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,12 @@ class Part:
         """
         return RowArray(self.folder / name, self._told.get(name))
 
-    def values(self, name: str) -> np.ndarray:
-        """All rows of a small array.
+    def values(self, name: str, shape: Sequence[int], dtype: str) -> np.ndarray:
+        """All rows of a small array of this shape and dtype.
 
         Raises:
-            StoreError: as ``rows``.
+            StoreError: as ``rows``, or the array is another.
         """
         array = self.rows(name)
+        array.require(shape, dtype)
         return array.read(0, len(array))

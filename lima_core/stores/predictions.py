@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lima_core.errors import StoreError
+from lima_core.stores.damage import damage_told
 from lima_core.whole import appears_whole, write_json
 
 SCHEMA_VERSION = 1
@@ -52,16 +53,18 @@ class Predictions:
         """Opens a folder.
 
         Raises:
-            StoreError: missing, or of another schema version.
+            StoreError: missing, unreadable, or of another schema version.
         """
         try:
-            facts = json.loads((root / FACTS).read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            read = (root / FACTS).read_bytes()
+        except OSError as error:
             raise StoreError("no predictions", where=root, remedy="build them with: lima stage finetune") from error
-        if facts["schema"] != SCHEMA_VERSION:
-            what = f"has schema version {facts['schema']}, this program reads {SCHEMA_VERSION}"
-            raise StoreError(what, where=root, remedy="build it again with: lima stage finetune")
-        return Predictions(root, facts["eval_set"], tuple(facts["classes"]))
+        with damage_told(root / FACTS, "build them again with: lima stage finetune"):
+            facts = json.loads(read)
+            if facts["schema"] != SCHEMA_VERSION:
+                what = f"has schema version {facts['schema']}, this program reads {SCHEMA_VERSION}"
+                raise StoreError(what, where=root, remedy="build it again with: lima stage finetune")
+            return Predictions(root, facts["eval_set"], tuple(facts["classes"]))
 
     def path(self, token: str) -> Path:
         """File of a frame."""

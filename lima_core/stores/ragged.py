@@ -4,7 +4,7 @@
 columns were declared.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -59,15 +59,19 @@ class RaggedWriter:
 class RaggedReader:
     """Reads single frames; array handles and frame starts are read once."""
 
-    def __init__(self, part: Part, columns: Sequence[str]) -> None:
-        """Opens the columns, named in the order in which they were declared.
+    def __init__(self, part: Part, columns: Mapping[str, Column]) -> None:
+        """Opens the columns, in the order in which they were declared.
 
         Raises:
-            StoreError: an array is missing or truncated.
+            StoreError: an array is missing, truncated, or of other rows than its column.
         """
         self.folder = part.folder
         self.columns = {name: part.rows(name) for name in columns}
-        self.starts = part.values(STARTS)
+        for name, column in columns.items():
+            self.columns[name].require((None, *column.row_shape), column.dtype)
+        starts = part.rows(STARTS)
+        starts.require((None, len(columns)), "int64")
+        self.starts = starts.read(0, len(starts))
 
     def __len__(self) -> int:
         """Number of frames."""

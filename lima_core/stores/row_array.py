@@ -12,14 +12,15 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import google_crc32c
 import numpy as np
 import zarr
 
-from lima_core.errors import StoreError, UnreachableError
+from lima_core.errors import StoreError
 from lima_core.storage import Location, file_bytes, is_remote, read_bytes, read_range
+from lima_core.stores.damage import damage_told
 
 REMEDY = "run lima verify --repair"
 DTYPES = ("bool", "int8", "uint8", "uint16", "int32", "int64", "float16", "float32")
@@ -28,7 +29,14 @@ DTYPES = ("bool", "int8", "uint8", "uint16", "int32", "int64", "float16", "float
 class RowArrayWriter:
     """Writes a new array, block of rows by block of rows; it is declared when the ``with`` block ends."""
 
-    def __init__(self, folder: Path, row_shape: Sequence[int], dtype: str, chunk_rows: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        row_shape: Sequence[int],
+        dtype: str,
+        chunk_rows: int,
+        attributes: dict[str, Any] | None = None,
+    ) -> None:
         """Opens the array's file.
 
         Args:
@@ -36,8 +44,10 @@ class RowArrayWriter:
             row_shape: shape of one row; () for a 1-D array.
             dtype: one of ``DTYPES``.
             chunk_rows: rows of an inner chunk, the least that another Zarr reader reads.
+            attributes: JSON values, for its ``zarr.json``.
         """
         assert dtype in DTYPES, dtype
+        self.attributes = attributes
         self.folder, self.chunk_rows, self.num_rows = folder, chunk_rows, 0
         self.row_shape, self.dtype = tuple(row_shape), np.dtype(dtype)
 
@@ -70,24 +80,15 @@ class RowArrayWriter:
             shards=(max(num_chunks, 1) * self.chunk_rows, *self.row_shape),
             dtype=self.dtype,
             compressors=None,
+            attributes=self.attributes,
             zarr_format=3,
         )
 
 
-def write_array(folder: Path, values: np.ndarray) -> None:
+def write_array(folder: Path, values: np.ndarray, attributes: dict[str, Any] | None = None) -> None:
     """Writes a small array at once, as one chunk; it has at least one row."""
-    with RowArrayWriter(folder, values.shape[1:], values.dtype.name, len(values)) as writer:
+    with RowArrayWriter(folder, values.shape[1:], values.dtype.name, len(values), attributes) as writer:
         writer.append(values)
-
-
-def read_array(folder: Location) -> np.ndarray:
-    """All rows of a small array.
-
-    Raises:
-        StoreError: as ``RowArray``.
-    """
-    array = RowArray(folder)
-    return array.read(0, array.shape[0])
 
 
 class RowArray:
@@ -104,8 +105,8 @@ class RowArray:
         Raises:
             StoreError: the array is missing, of another layout, or its file is truncated.
         """
-        self.shape, self.dtype, self.chunk_rows = _declared(folder, told)
-        self.path = _shard(folder, len(self.shape))
+        self.shape, self.dtype, self.chunk_rows, self.attributes = _declared(folder, told)
+        self.folder, self.path = folder, _shard(folder, len(self.shape))
         self.row_bytes = _row_bytes(self.shape[1:], self.dtype)
         num_chunks = math.ceil(self.shape[0] / self.chunk_rows)
         if told is not None and is_remote(folder):
@@ -118,6 +119,15 @@ class RowArray:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def require(self, shape: Sequence[int | None], dtype: str) -> None:
+        """Raises a StoreError unless the array is of this shape (None: any number of rows) and dtype."""
+        found = tuple(None if size is None else got for size, got in zip(shape, self.shape, strict=False))
+        if len(self.shape) != len(shape) or found != tuple(shape) or self.dtype != dtype:
+            wanted = f"{dtype} of shape ({', '.join('n' if size is None else str(size) for size in shape)})"
+            raise StoreError(
+                f"{self.dtype} of shape {self.shape} instead of {wanted}", where=self.folder, remedy=REMEDY
+            )
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start..stop-1, (stop - start, ...) in the stored dtype, writable.
@@ -157,25 +167,37 @@ def _fill(buffer: np.ndarray, path: Location, offset: int) -> int:
     return filled
 
 
-def _declared(folder: Location, told: dict[str, Any] | None) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, dtype and rows of an inner chunk, as the metadata say; the layout must be that of RowArrayWriter."""
+class _Declared(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    chunk_rows: int
+    attributes: dict[str, Any]
+
+
+def _declared(folder: Location, told: dict[str, Any] | None) -> _Declared:
+    """What the metadata say; the layout must be that of RowArrayWriter."""
     try:
-        told = json.loads(read_bytes(folder / "zarr.json")) if told is None else told
-        shape, dtype = tuple(told["shape"]), told["data_type"]
+        read = read_bytes(folder / "zarr.json") if told is None else b""
+    except FileNotFoundError as error:
+        raise StoreError("is missing", where=folder, remedy=REMEDY) from error
+    with damage_told(folder / "zarr.json", REMEDY):
+        told = json.loads(read) if told is None else told
+        shape, dtype = told["shape"], told["data_type"]
         (sharding,) = told["codecs"]
         inner = sharding["configuration"]
         chunk = inner["chunk_shape"]
-        ours = dtype in DTYPES and _is_plain(inner) and chunk[1:] == list(shape[1:])
+        ours = dtype in DTYPES and _is_plain(inner) and _is_layout(shape, chunk)
         ours = ours and told["chunk_grid"]["configuration"]["chunk_shape"][0] >= shape[0]
-    except UnreachableError:
-        raise
-    except FileNotFoundError as error:
-        raise StoreError("is missing", where=folder, remedy=REMEDY) from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise StoreError("unreadable metadata", where=folder / "zarr.json", remedy=REMEDY) from error
+        attributes = dict(told.get("attributes", {}))
     if not ours:
         raise StoreError("not one shard of uncompressed rows", where=folder, remedy=REMEDY)
-    return shape, np.dtype(dtype), chunk[0]
+    return _Declared(tuple(shape), np.dtype(dtype), chunk[0], attributes)
+
+
+def _is_layout(shape: Any, chunk: Any) -> bool:
+    """Whether inner chunks are whole rows, at least one each."""
+    are_sizes = all(type(size) is int and size >= 0 for size in (*shape, *chunk))
+    return are_sizes and len(shape) > 0 and chunk[0] > 0 and chunk[1:] == shape[1:]
 
 
 def _is_plain(sharding: dict[str, Any]) -> bool:

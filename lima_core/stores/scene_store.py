@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lima_core.checksums import GROUP, is_sealed, read_attributes
+from lima_core.claim import SUFFIX
 from lima_core.errors import StoreError
 from lima_core.storage import Location, is_file
 from lima_core.whole import write_json
@@ -60,15 +61,24 @@ def declared(root: Location, schema: str, what: str, stage: str) -> dict[str, An
     if facts.get("schema") != schema:
         found = f"{what} of schema {facts.get('schema')!r}, this version reads {schema!r}"
         raise StoreError(found, where=root.parent, remedy=f"{remedy} again")
-    if missing := missing_scenes(root, facts["scenes"]):
-        found, total = len(facts["scenes"]) - len(missing), len(facts["scenes"])
+    scenes = facts.get("scenes")
+    if not isinstance(scenes, list) or not all(isinstance(scene, str) and is_scene_name(scene) for scene in scenes):
+        raise StoreError("unreadable metadata (scenes)", where=root / GROUP, remedy="run lima verify --repair")
+    if missing := missing_scenes(root, scenes):
+        found, total = len(scenes) - len(missing), len(scenes)
         raise StoreError(f"{found} of {total} scenes, the first missing is {missing[0]}", where=root, remedy=remedy)
     return facts
 
 
+def is_scene_name(scene: str) -> bool:
+    """Whether a scene of this name may be a folder beside its store's ``zarr.json`` and its writers' own folders."""
+    patterns = set("*?[")  # of which some object storages make others' names
+    return not (scene in ("", GROUP) or scene[0] == "." or SUFFIX in scene or patterns.union("/").intersection(scene))
+
+
 def scene_part(root: Location, scene: str) -> Location:
     """Folder of one scene's group."""
-    assert scene and "/" not in scene and not scene.startswith("."), scene
+    assert is_scene_name(scene), scene
     return root / scene
 
 

@@ -1,12 +1,16 @@
 """The basis of pca<D>: against an SVD of all tokens at once, and as a file."""
 
+import json
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
+import zarr
 
 from lima_core.errors import StoreError
 from lima_core.seeds import numpy_rng
+from lima_core.storage import Location
 from lima_core.stores.basis import fit_basis, has_basis, read_basis, write_basis
 from lima_core.stores.codec import decode, project, token_cosines
 
@@ -79,5 +83,27 @@ def test_file_holds_the_bits_and_is_refused_when_it_is_another(tmp_path: Path) -
     write_basis(tmp_path, basis)
     assert has_basis(tmp_path)
     np.testing.assert_array_equal(read_basis(tmp_path, (6, 48)), basis)
+    told = zarr.open_array(tmp_path / "basis.zarr", mode="r").attrs["crc32c"]
+    assert told == f"{google_crc32c.value(basis.astype('<f4').tobytes()):08x}"
     with pytest.raises(StoreError, match=r"basis of shape \(6, 48\) instead of \(7, 48\)"):
         read_basis(tmp_path, (7, 48))
+
+
+def test_other_values_are_told_and_a_basis_without_checksum_is_read(tmp_path: Path) -> None:
+    write_basis(tmp_path, fit_basis([tokens()], 48, 6))
+    values = tmp_path / "basis.zarr/c/0/0"
+    data = bytearray(values.read_bytes())
+    data[5] ^= 1
+    values.write_bytes(data)
+    with pytest.raises(StoreError, match=r"basis\.zarr: values are not those of its checksum; run lima verify"):
+        read_basis(tmp_path, (6, 48))
+    group = tmp_path / "basis.zarr/zarr.json"
+    group.write_text(json.dumps(json.loads(group.read_text()) | {"attributes": {}}))
+    assert read_basis(tmp_path, (6, 48)).shape == (6, 48)
+
+
+def test_on_an_object_storage_another_basis_replaces_the_first(memory_work: Location) -> None:
+    first, second = np.eye(2, 4, dtype=np.float32), np.eye(2, 4, k=1, dtype=np.float32)
+    for basis in (first, second):
+        write_basis(memory_work, basis)
+        np.testing.assert_array_equal(read_basis(memory_work, (2, 4)), basis)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 import zarr
 
+from lima_core.checksums import seal
 from lima_core.errors import DataError, StoreError
 from lima_core.seeds import numpy_rng
 from lima_core.stores.basis import fit_basis, has_basis, write_basis
@@ -19,6 +21,7 @@ from lima_core.stores.feature_store import (
     unwritten_scenes,
 )
 from lima_core.stores.feature_writer import write_scene
+from lima_core.stores.row_array import write_array
 
 FACTS = FeatureFacts(
     channels=12,
@@ -196,6 +199,40 @@ def test_other_teacher_in_an_unfinished_store_is_refused(tmp_path: Path) -> None
 def test_missing_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no feature store; build it with: lima stage extract-features"):
         FeatureStore.open(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["channels", "grid", "codec", "cameras", "scenes", "teacher"])
+def test_a_declaration_that_lacks_something_is_told(tmp_path: Path, key: str) -> None:
+    write_store(tmp_path, FACTS)
+    group = tmp_path / "features.zarr/zarr.json"
+    told = json.loads(group.read_text())
+    del told["attributes"][key]
+    group.write_text(json.dumps(told))
+    with pytest.raises(
+        StoreError, match=r"features\.zarr.*: unreadable metadata \([^\n]+\); run lima verify"
+    ):
+        FeatureStore.open(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["num_frames", "fidelity"])
+def test_a_scene_that_lacks_its_counts_is_told(tmp_path: Path, key: str) -> None:
+    store = write_store(tmp_path, FACTS)
+    group = tmp_path / "features.zarr/s0/zarr.json"
+    told = json.loads(group.read_text())
+    del told["attributes"][key]
+    group.write_text(json.dumps(told))
+    with pytest.raises(StoreError, match=rf"features\.zarr: unreadable metadata \(no '{key}'\); run lima verify"):
+        store.fidelity()
+
+
+def test_arrays_that_do_not_fit_each_other_are_told(tmp_path: Path) -> None:
+    write_store(tmp_path, FACTS)
+    part = tmp_path / "features.zarr/s0"
+    shutil.rmtree(part / "has_image")
+    write_array(part / "has_image", np.ones((NUM_FRAMES, 3), bool))
+    seal(part, {})
+    with pytest.raises(StoreError, match=r"has_image: bool of shape \(5, 3\) instead of bool of shape \(5, 2\)"):
+        FeatureStore.open(tmp_path).read("s0", 0, 1)
 
 
 def test_other_schema_version(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lima_core.errors import StoreError
-from lima_core.stores.frame_index import FILE, FrameIndex
+from lima_core.stores.frame_index import FILE, METADATA_KEY, FrameIndex
 from lima_core.types import Camera, DatasetFacts, Frame
 
 FACTS = DatasetFacts(name="toy", classes=("road", "car"), cameras=("front", "side"), intensity_max=255.0,
@@ -153,4 +154,42 @@ def test_truncated_index(tmp_path: Path, keep: int) -> None:
 def test_some_other_parquet_file(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / FILE)
     with pytest.raises(StoreError, match="is no readable frame index"):
+        FrameIndex.open(tmp_path)
+
+
+def header(text: bytes) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.replace_schema_metadata({METADATA_KEY: text})
+
+
+def without(*keys: str) -> Callable[[pa.Table], pa.Table]:
+    def damaged(table: pa.Table) -> pa.Table:
+        told = json.loads(table.schema.metadata[METADATA_KEY])
+        place = told
+        for key in keys[:-1]:
+            place = place[key]
+        del place[keys[-1]]
+        return header(json.dumps(told).encode())(table)
+
+    return damaged
+
+
+DAMAGES = {
+    "no json": header(b"{"),
+    "no text": header(b"\xff\xfe"),
+    "a list": header(b"[]"),
+    "no schema": without("schema"),
+    "no facts": without("facts"),
+    "no cameras": without("facts", "cameras"),
+    "no name": without("facts", "name"),
+    "no data set": without("dataset"),
+    "no column": lambda table: table.drop_columns(["cameras"]),
+    "no scene": lambda table: table.drop_columns(["scene"]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_header_is_one_line(tmp_path: Path, damage: Callable[[pa.Table], pa.Table]) -> None:
+    FrameIndex.write(tmp_path, FRAMES, FACTS, DATASET)
+    pq.write_table(damage(pq.read_table(tmp_path / FILE)), tmp_path / FILE)
+    with pytest.raises(StoreError, match=r"frames\.parquet: is no readable frame index \([^\n]+\); build it again$"):
         FrameIndex.open(tmp_path)

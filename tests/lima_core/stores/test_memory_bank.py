@@ -1,5 +1,6 @@
 """The bank on disk: round trip over chunk borders, and what is said about banks that cannot be used."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 import zarr
 
+from lima_core.checksums import seal
 from lima_core.errors import StoreError
 from lima_core.stores import ragged
 from lima_core.stores.memory_bank import FOLDER, FrameBank, MemoryBank, create_bank, write_scene
+from lima_core.stores.row_array import write_array
 
 
 def random_bank(rng: np.random.Generator, num_points: int) -> FrameBank:
@@ -105,4 +108,41 @@ def test_a_lost_scene_is_told_when_the_bank_is_opened(tmp_path: Path) -> None:
     write(tmp_path, [random_bank(np.random.default_rng(0), 30)])
     (tmp_path / FOLDER / "scene/zarr.json").unlink()
     with pytest.raises(StoreError, match="0 of 1 scenes, the first missing is scene"):
+        MemoryBank.open(tmp_path)
+
+
+@pytest.mark.parametrize("starts", [np.zeros((3, 3), np.int64), np.zeros(3, np.int64), np.zeros((3, 4), np.float32)])
+def test_frame_starts_of_other_columns_are_told(tmp_path: Path, starts: np.ndarray) -> None:
+    write(tmp_path, [random_bank(np.random.default_rng(0), 30)])
+    part = tmp_path / FOLDER / "scene"
+    shutil.rmtree(part / "frame_start")
+    write_array(part / "frame_start", starts)
+    seal(part, {})
+    line = r"frame_start: .* instead of int64 of shape \(n, 4\); run lima verify --repair$"
+    with pytest.raises(StoreError, match=line):
+        MemoryBank.open(tmp_path).frame("scene", 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, None) for key in ("frames", "voxel_size_m", "cameras", "scenes")),
+        ("frames", "many"),
+        ("voxel_size_m", []),
+        ("cameras", 3),
+        ("scenes", "scene"),
+        ("scenes", ["scene", 3]),
+        ("scenes", ["../scene"]),
+    ],
+)
+def test_a_declaration_that_lacks_something_is_told(tmp_path: Path, key: str, value: object) -> None:
+    write(tmp_path, [random_bank(np.random.default_rng(0), 30)])
+    group = tmp_path / FOLDER / "zarr.json"
+    told = json.loads(group.read_text())
+    if value is None:
+        del told["attributes"][key]
+    else:
+        told["attributes"][key] = value
+    group.write_text(json.dumps(told))
+    with pytest.raises(StoreError, match=r"memory\.zarr.*: unreadable metadata \([^\n]+\); run lima verify --repair$"):
         MemoryBank.open(tmp_path)

@@ -40,7 +40,7 @@ def test_elsewhere_opening_asks_for_its_own_metadata_and_for_small_arrays_only(
     for name, ask in real.items():
         monkeypatch.setattr(storage, name, lambda place, *a, ask=ask: (asked.append(place.path), ask(place, *a))[1])
     part = Part(far)
-    assert part.values("small").tolist() == [0, 1, 2, 3]
+    assert part.values("small", (4,), "int64").tolist() == [0, 1, 2, 3]
     large = part.rows("large")
     assert [path.partition("/part/")[2] for path in asked] == ["zarr.json", "small/c/0"]
     assert large.read(2, 4).tolist() == LARGE[2:4].tolist()
@@ -67,7 +67,7 @@ def test_here_a_shortened_file_is_named_when_it_is_opened(tmp_path: Path) -> Non
 def test_an_array_that_is_not_told_of_is_looked_for(tmp_path: Path) -> None:
     written(tmp_path / "part")
     write_array(tmp_path / "part" / "late", SMALL)
-    assert Part(tmp_path / "part").values("late").tolist() == SMALL.tolist()
+    assert Part(tmp_path / "part").values("late", (4,), "int64").tolist() == SMALL.tolist()
     with pytest.raises(StoreError, match="other: is missing"):
         Part(tmp_path / "part").rows("other")
 
@@ -76,7 +76,7 @@ def test_an_array_that_is_not_told_of_is_looked_for(tmp_path: Path) -> None:
 def test_metadata_that_are_none_are_refused(tmp_path: Path, told: object) -> None:
     group = written(tmp_path / "part") / "zarr.json"
     group.write_text(json.dumps(json.loads(group.read_text()) | {"consolidated_metadata": told}))
-    with pytest.raises(StoreError, match=r"zarr.json: unreadable metadata; run lima verify --repair"):
+    with pytest.raises(StoreError, match=r"zarr.json: unreadable metadata( \(.*\))?; run lima verify --repair"):
         Part(tmp_path / "part").rows("small")
 
 

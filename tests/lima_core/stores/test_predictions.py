@@ -41,6 +41,17 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     predictions.path("token").write_bytes(bytes([0, 1, 17]))
     with pytest.raises(StoreError, match=r"token_lidarseg.bin: ids 0\.\.17, expected 1\.\.16"):
         predictions.read("token")
+    for damage in (
+        b"\xff\xfe",
+        b"{",
+        b"[]",
+        b'{"schema": 1}',
+        b'{"schema": 1, "eval_set": "val", "classes": 3}',
+        b"{}",
+    ):
+        (tmp_path / "predictions.json").write_bytes(damage)
+        with pytest.raises(StoreError, match=r"predictions\.json: unreadable metadata \([^\n]+\); build them again"):
+            Predictions.open(tmp_path)
     (tmp_path / "predictions.json").write_text(json.dumps({"schema": 0}))
     with pytest.raises(StoreError, match="has schema version 0, this program reads 1"):
         Predictions.open(tmp_path)

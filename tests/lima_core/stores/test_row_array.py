@@ -1,3 +1,5 @@
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -6,13 +8,18 @@ import zarr
 
 from lima_core.errors import StoreError
 from lima_core.seeds import numpy_rng
-from lima_core.stores.row_array import DTYPES, RowArray, RowArrayWriter, read_array, write_array
+from lima_core.stores.row_array import DTYPES, RowArray, RowArrayWriter, write_array
 
 SHAPES = [(), (2,), (3, 5)]
 
 
 def values_of(dtype: str, row_shape: tuple[int, ...] = (3, 5)) -> np.ndarray:
     return (100 * numpy_rng(0, "rows").normal(size=(7, *row_shape))).astype(dtype)
+
+
+def read_array(folder: Path) -> np.ndarray:
+    array = RowArray(folder)
+    return array.read(0, len(array))
 
 
 def write(folder: Path, values: np.ndarray, chunk_rows: int = 1) -> None:
@@ -103,6 +110,48 @@ def test_missing_array_and_other_layout_are_refused(tmp_path: Path) -> None:
     for name, what in (("y", "unreadable metadata"), ("z", "not one shard|unreadable"), ("w", "unreadable metadata")):
         with pytest.raises(StoreError, match=what):
             RowArray(tmp_path / name)
+
+
+def sharding(told: dict) -> dict:
+    return told["codecs"][0]["configuration"]
+
+
+DAMAGES = {
+    "no codec": lambda told: sharding(told).update(codecs=["bytes"]),
+    "no chunk shape": lambda told: sharding(told).update(chunk_shape=[]),
+    "chunks of no row": lambda told: sharding(told).update(chunk_shape=[0, 3, 5]),
+    "chunks of a name": lambda told: sharding(told).update(chunk_shape=["a", 3, 5]),
+    "negative": lambda told: (told.update(shape=[-7, 3, 5]), sharding(told).update(chunk_shape=[7, 3, 5])),
+    "no shape": lambda told: told.update(shape=[]),
+    "shape of a number": lambda told: told.update(shape=7),
+    "half a row": lambda told: told.update(shape=[7.5, 3, 5]),
+    "dtype of two": lambda told: told.update(data_type=["int8"]),
+    "no grid": lambda told: told.update(chunk_grid=None),
+    "attributes of a number": lambda told: told.update(attributes=3),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_metadata_are_one_line(tmp_path: Path, damage: Callable[[dict], object]) -> None:
+    write_array(tmp_path / "x", values_of("int8"))
+    told = json.loads((tmp_path / "x/zarr.json").read_text())
+    damage(told)
+    (tmp_path / "x/zarr.json").write_text(json.dumps(told))
+    with pytest.raises(StoreError, match=r"/x(/zarr.json)?: (unreadable|not one shard)[^\n]*; run lima verify"):
+        RowArray(tmp_path / "x")
+    (tmp_path / "x/zarr.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(StoreError, match=r"zarr.json: unreadable metadata .*; run lima verify --repair$"):
+        RowArray(tmp_path / "x")
+
+
+def test_an_array_of_another_shape_or_dtype_is_told(tmp_path: Path) -> None:
+    write_array(tmp_path / "x", values_of("int8"))
+    array = RowArray(tmp_path / "x")
+    array.require((7, 3, 5), "int8")
+    array.require((None, 3, 5), "int8")
+    for shape, dtype in (((7, 3), "int8"), ((7, 3, 5), "bool"), ((None, 3, 6), "int8"), ((8, 3, 5), "int8")):
+        with pytest.raises(StoreError, match=r"/x: int8 of shape \(7, 3, 5\) instead of "):
+            array.require(shape, dtype)
 
 
 def test_what_failed_is_not_declared(tmp_path: Path) -> None:
