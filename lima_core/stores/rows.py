@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from lima_core.errors import StoreError
 from lima_core.storage import Location, read_bytes
+from lima_core.stores.parquet import table_of
 from lima_core.whole import appears_whole
 
 Row = TypeVar("Row")
@@ -53,7 +54,7 @@ def read_rows(file: Location, kind: type[Row], schema: pa.Schema, what: str, rem
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"no {what}", where=file, remedy=remedy) from error
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = table_of(data)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"no readable {what} ({str(error).splitlines()[0]})", where=file, remedy=remedy) from error
     version = (table.schema.metadata or {}).get(key, b"?").decode()

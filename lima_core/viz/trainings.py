@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from lima_core.stores.parquet import table_of
 from lima_core.training.checkpoint import read_meta
 from lima_core.viz.curves import Curve, draw_curves
 from lima_core.viz.scores import method_name, setting_title
@@ -77,5 +76,5 @@ def curve_drawings(distilled: Sequence[Path], trainings: Iterable[Training]) -> 
 
 def read_curve(label: str, path: Path) -> Curve:
     """The curve that a training left in its artifact."""
-    table = pq.read_table(path / "curve.parquet", columns=["step", "loss"])
+    table = table_of((path / "curve.parquet").read_bytes(), ["step", "loss"])
     return Curve(label, table["step"].to_numpy(), table["loss"].to_numpy())
