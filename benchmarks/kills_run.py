@@ -194,7 +194,7 @@ class Command:
             code = 124
         self.stream.close()
         lines = [line for line in self.log.read_text().splitlines() if line.strip()]
-        return code, (lines or ["nothing was said"])[-1][:300]
+        return code, (lines or ["nothing was said"])[-1].replace(f"{self.work.parent}/", "")[:300]
 
 
 def differences(expected: Path, found: Path, stage: str | None) -> list[str]:
