@@ -30,6 +30,7 @@ from lima_core.poses.odometry import estimate_trajectory
 from lima_core.poses.residual import dataset_residuals_cm
 from lima_core.poses.trajectory import placed
 from lima_core.stores.frame_index import FrameIndex
+from lima_core.stores.scene_store import is_scene_name
 from lima_core.types import Camera, DatasetFacts, Frame, Resources
 from lima_core.types import Config as BaseConfig
 
@@ -60,10 +61,12 @@ def run(config: Config, inputs: Inputs, out: Path, resources: Resources) -> dict
     """Writes the FrameIndex of the data set and returns what is in it.
 
     Raises:
-        DataError: files that are missing, empty or truncated, times out of order, poses that are no rigid motion.
+        DataError: files that are missing, empty or truncated, times out of order, poses that are no rigid motion, or a
+            scene whose name cannot be that of a folder.
     """
     dataset = open_dataset(config.dataset, inputs.raw)
     scenes = dataset.scenes()
+    check_names(dataset.facts.name, scenes)
     read = partial(scene_frames, dataset, inputs.raw, config.missing_images == "leave_out")
     # The tables are in this process already; a worker would have to load them again.
     parts = map_parts(read, scenes, Resources(), "index")
@@ -120,6 +123,20 @@ def _by_scene(residual_cm: Mapping[int, float], frames: Sequence[Frame]) -> dict
         scene: round(float(np.median([cm for row, cm in residual_cm.items() if frames[row].scene == scene])), 2)
         for scene in scenes
     }
+
+
+def check_names(dataset: str, scenes: Sequence[str]) -> None:
+    """Every scene can have a folder of its name in a store.
+
+    Raises:
+        DataError: names the first that cannot.
+    """
+    if unfit := [scene for scene in scenes if not is_scene_name(scene)]:
+        what = (
+            f"scene {unfit[0]!r} has a name that no folder of a store can have ({len(unfit)} of {len(scenes)} scenes)"
+        )
+        remedy = "rename it: not empty, no dot in front, none of / * ? [ and not zarr.json or with .writing in it"
+        raise DataError(what, where=f"data set {dataset}", remedy=remedy)
 
 
 def scene_frames(dataset: Dataset, root: Path, leave_out: bool, scene: str) -> list[Frame]:

@@ -114,6 +114,22 @@ def test_truncated_and_empty_files(raw: Path) -> None:
     assert "2 files of this scene cannot be used, the first: sequences/a/labels/000000.bin is empty" in complaint(raw)
 
 
+@pytest.mark.parametrize("name", ["", "a/b", ".a", "a.writing", "a.writing-3", "zarr.json", "a*", "a?", "a[1]"])
+def test_a_scene_that_no_folder_can_be_named_after(name: str) -> None:
+    index.check_names("tiny", ["a", "2011_09_26.drive-1 (x)", "b.zarr.json"])
+    with pytest.raises(DataError) as caught:
+        index.check_names("tiny", ["a", name])
+    assert str(caught.value).startswith(f"data set tiny: scene {name!r} has a name that no folder of a store can have")
+    assert "; rename it: " in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_such_a_sequence_is_told_before_a_file_is_read(raw: Path) -> None:
+    (raw / "sequences/b").rename(raw / "sequences/b[1]")
+    assert complaint(raw).startswith(
+        "data set tiny: scene 'b[1]' has a name that no folder of a store can have (1 of 2"
+    )
+
+
 def test_pose_missing(raw: Path) -> None:
     edit_line(raw / "sequences/b/frames.jsonl", 5, lambda line: line.pop("global_from_ego"))
     assert complaint(raw) == (
