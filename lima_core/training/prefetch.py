@@ -59,9 +59,11 @@ def _single_threaded_pool(workers: int) -> ThreadPoolExecutor:
         for _ in range(workers):
             pool.submit(int)
         started.wait()
-    except RuntimeError as error:
+    except BaseException as error:  # of an interrupt too the loaders must know: they wait for this thread
         started.abort()
         pool.shutdown()
+        if not isinstance(error, RuntimeError):
+            raise
         what, remedy = f"{workers} loader threads cannot be started ({error})", "give fewer --workers"
         raise UserError(what, remedy=remedy) from error
     finally:

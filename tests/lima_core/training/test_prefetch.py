@@ -70,3 +70,19 @@ def test_a_thread_that_cannot_be_started_lets_the_others_go(monkeypatch: pytest.
     for thread in left:
         thread.join(5)
     assert not any(thread.is_alive() for thread in left)
+
+
+def test_an_interrupt_while_threads_start_lets_them_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = threading.Barrier.wait
+
+    def wait(barrier: threading.Barrier, timeout: float | None = None) -> int:
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return real(barrier, timeout)
+
+    monkeypatch.setattr(threading.Barrier, "wait", wait)
+    before = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        next(ahead(str, range(9), 3))
+    assert torch.get_num_threads() == before
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("load_")]
