@@ -85,35 +85,33 @@ def _grid_position(fraction: Tensor, size: int, patch_px: int) -> tuple[Tensor, 
 def reference_weights(references: References, cross_view: CrossView = "mean") -> Tensor:
     """(R,) float32 weight of each reference in the mean of its target; the weights of a target sum to 1.
 
-    Three nested means: over the references of a camera, over the cameras of a frame, over the frames of the window.
+    Three nested means: over the references of a camera, over the cameras of a frame, over the frames of the window. No
+    size depends on what a tensor holds, for the CPU would wait for the GPU to tell it.
     """
-    target = torch.repeat_interleave(references.num_references)
-    entry_of_reference, num_entries = _consecutive(target, references.age)
-    view_of_reference, _ = _consecutive(entry_of_reference, references.camera)
-    view_size = _group_sum(torch.ones_like(target, dtype=torch.float32), view_of_reference)
+    num_references = len(references.age)
+    target = torch.repeat_interleave(references.num_references, output_size=num_references)
+    entry_of_reference = _consecutive(target, references.age)
+    view_of_reference = _consecutive(entry_of_reference, references.camera)
+    view_size = _group_sum(torch.ones_like(target, dtype=torch.float32), view_of_reference, num_references)
     first_of_view = torch.ones_like(view_of_reference, dtype=torch.bool)
     first_of_view[1:] = view_of_reference[1:] != view_of_reference[:-1]
-    rank = view_of_reference - _group_min(view_of_reference, entry_of_reference, num_entries)[entry_of_reference]
-    num_views = _group_sum(first_of_view.float(), entry_of_reference)[entry_of_reference]
+    rank = view_of_reference - _group_min(view_of_reference, entry_of_reference, num_references)[entry_of_reference]
+    num_views = _group_sum(first_of_view.float(), entry_of_reference, num_references)[entry_of_reference]
     of_view = 1 / num_views if cross_view == "mean" else (rank == 0).float()
     share = of_view / view_size[view_of_reference]
     frames_of_target = _group_sum(share, target, len(references.num_references))
     return share / frames_of_target[target]
 
 
-def _consecutive(outer: Tensor, inner: Tensor) -> tuple[Tensor, int]:
-    """(R,) int64 number of the run of equal (outer, inner) that each row lies in, and the number of runs."""
-    change = torch.ones_like(outer)
-    change[1:] = ((outer[1:] != outer[:-1]) | (inner[1:] != inner[:-1])).long()
-    if not len(change):
-        return change, 0
-    run = change.cumsum(0) - 1
-    return run, int(run[-1]) + 1
+def _consecutive(outer: Tensor, inner: Tensor) -> Tensor:
+    """(R,) int64 number of the run of equal (outer, inner) that each row lies in; there are R of them at most."""
+    change = torch.ones_like(outer, dtype=torch.int64)
+    change[1:] = (outer[1:] != outer[:-1]) | (inner[1:] != inner[:-1])
+    return change.cumsum(0) - 1
 
 
-def _group_sum(values: Tensor, group: Tensor, num_groups: int | None = None) -> Tensor:
-    size = num_groups if num_groups is not None else (int(group[-1]) + 1 if len(group) else 0)
-    return torch.zeros(size, dtype=values.dtype, device=values.device).index_add_(0, group, values)
+def _group_sum(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    return torch.zeros(num_groups, dtype=values.dtype, device=values.device).index_add_(0, group, values)
 
 
 def _group_min(values: Tensor, group: Tensor, num_groups: int) -> Tensor:

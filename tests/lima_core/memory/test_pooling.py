@@ -10,6 +10,7 @@ from torch.nn import functional
 from lima_core.geometry.camera import project
 from lima_core.memory.pooling import bilinear_patches, pool, reference_weights, to_references
 from lima_core.stores.memory_bank import FrameBank
+from lima_core.training.tensors import moved
 from tests.lima_core.memory.toy_drive import CHANNELS, GRID, HEIGHT_PX, PATCH_PX, WIDTH_PX, Drive, toy_drive
 
 
@@ -97,6 +98,15 @@ def test_weights_of_a_target_sum_to_one(cross_view: str) -> None:
     target = torch.repeat_interleave(references.num_references)
     sums = torch.zeros(len(references.num_references)).index_add_(0, target, weights)
     torch.testing.assert_close(sums, torch.ones_like(sums))
+
+
+@pytest.mark.parametrize("cross_view", ["mean", "first"])
+def test_no_size_has_to_be_asked_of_the_device(cross_view: str) -> None:
+    """Tensors without content: whatever would wait for a GPU fails on them."""
+    drive = toy_drive()
+    references = to_references([drive.bank(3, 3, "merged")], [4], num_cameras=3)
+    expected = pool(drive.patches, references, GRID, PATCH_PX, cross_view).shape
+    assert pool(drive.patches.to("meta"), moved(references, "meta"), GRID, PATCH_PX, cross_view).shape == expected
 
 
 def test_first_view_drops_overlapping_cameras() -> None:
