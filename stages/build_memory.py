@@ -31,7 +31,7 @@ from lima_core.stores.frame_index import FrameIndex
 from lima_core.stores.memory_bank import MemoryBank, create_bank, unwritten_scenes, write_scene
 from lima_core.types import Frame, Resources
 
-VERSION = 5
+VERSION = 6
 REMOTE = True
 """Its artifact is written and read where it lies, be that a URL (``pipeline.places``)."""
 

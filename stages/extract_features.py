@@ -34,7 +34,7 @@ from lima_core.training.prefetch import ahead
 from lima_core.types import Camera, Frame, Resources
 from lima_core.whole import appears_whole
 
-VERSION = 3
+VERSION = 4
 REMOTE = True
 """Its artifact is written and read where it lies, be that a URL (``pipeline.places``)."""
 TEACHER_STATE = "teacher.safetensors"

@@ -132,10 +132,8 @@ def check_names(dataset: str, scenes: Sequence[str]) -> None:
         DataError: names the first that cannot.
     """
     if unfit := [scene for scene in scenes if not is_scene_name(scene)]:
-        what = (
-            f"scene {unfit[0]!r} has a name that no folder of a store can have ({len(unfit)} of {len(scenes)} scenes)"
-        )
-        remedy = "rename it: not empty, no dot in front, none of / * ? [ and not zarr.json or with .writing in it"
+        what = f"{len(unfit)} scenes have a name that no folder of a store can have, the first is {unfit[0]!r}"
+        remedy = "rename them: not empty, no dot in front, none of / * ? [ and not zarr.json or with .writing in it"
         raise DataError(what, where=f"data set {dataset}", remedy=remedy)
 
 

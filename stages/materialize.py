@@ -38,7 +38,7 @@ from lima_core.teachers.shape import teacher_shape
 from lima_core.training.tensors import moved
 from lima_core.types import Resources
 
-VERSION = 1
+VERSION = 2
 REMOTE = True
 """Its artifact is written and read where it lies, be that a URL (``pipeline.places``)."""
 FULL = "free the GPU of other processes, or give --device cpu"
