@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from lima_core.errors import StoreError, did_you_mean
 from lima_core.storage import Location, read_bytes
 from lima_core.stores.damage import damage_told
+from lima_core.stores.parquet import table_of
 from lima_core.types import Camera, DatasetFacts, Frame
 from lima_core.whole import appears_whole
 
@@ -79,7 +80,7 @@ class FrameIndex:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreError("no frame index", where=file, remedy="build it with: lima stage index") from error
         try:
-            table = pq.read_table(pa.BufferReader(data))
+            table = table_of(data)
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0]
             raise StoreError(f"is no readable frame index ({reason})", where=file, remedy="build it again") from error
