@@ -123,11 +123,13 @@ def estimate(config: Config, scale: Scale, resources: Resources) -> Cost:
     if scale.channels is None:
         return Cost()
     width, lengths = code_width(config.codec, scale.channels), scale.lengths()
+    feeds_gpu = resources.device.startswith("cuda") and not resources.scheduler
+    workers = 1 if feeds_gpu else max(1, resources.workers)  # one process feeds a GPU
     frame_bytes = scale.num_points * (4 + 0.55 * width * (2 if config.codec == "float16" else 1))
     return Cost(
         disk_bytes=round(sum(lengths) * frame_bytes),
-        memory_bytes=(400_000_000 + 8_000 * scale.num_points) * max(1, resources.workers),
-        seconds=1.0 + longest([7e-6 * length * scale.num_points for length in lengths], resources.workers),
+        memory_bytes=(400_000_000 + 8_000 * scale.num_points) * workers,
+        seconds=1.0 + longest([7e-6 * length * scale.num_points for length in lengths], workers),
     )
 
 
