@@ -62,7 +62,7 @@ class Stepper:
         self._normalise(facts[0], alone=self._is_alone(parts))
         norm = self._clip()
         values = torch.stack([objective.value.double() for objective in objectives])
-        # All numbers in one wait for the GPU; before it, a step waits only where a size depends on the data.
+        # All numbers of the curve in one wait for the GPU.
         read = torch.cat([facts, norm.detach().double()[None], values]).tolist()
         (count, loss, bad, *found), norm, values = read[: len(facts)], read[len(facts)], read[len(facts) + 1 :]
         self._check(step + 1, parts, values, bad, norm)
