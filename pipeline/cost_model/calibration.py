@@ -29,6 +29,7 @@ from pipeline.cost_model.observation import Observation
 from pipeline.cost_model.sample import write_sample
 from pipeline.cost_model.scale import configs_read, is_readable, reaching, scale_of_index
 from pipeline.fingerprint import canonical, digest
+from pipeline.integrity import contents
 from pipeline.manifest import cpu_name, folder_bytes, gpu_name
 from pipeline.node import Node, Source, topological
 from pipeline.places import here
@@ -234,6 +235,7 @@ class _Bench:
             started = self.clock()
             summary = run(config, inputs, out, self.resources)
             seconds = round(self.clock() - started, 4)
+        remove(out / contents.PASSING)  # as when an artifact is finished
         _write_manifest(node, out, summary, self.resources, seconds)
         self.made[kin(node), sample] = out
         scale = self._scale(node, sample)

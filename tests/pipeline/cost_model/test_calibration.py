@@ -56,6 +56,22 @@ def test_the_plan_after_a_calibration_says_what_is_then_used(tmp_path: Path, mea
     assert cost.memory_bytes > 10**7  # of a real process, not the rule's 10 bytes
 
 
+def test_the_state_of_a_training_is_no_part_of_what_it_leaves(
+    tmp_path: Path, measurable: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = measurable.make.run
+
+    def training(config: object, inputs: object, out: Path, resources: Resources) -> object:
+        (out / "resume").mkdir(exist_ok=True)
+        (out / "resume" / "state").write_bytes(bytes(10**6))
+        return real(config, inputs, out, resources)
+
+    monkeypatch.setattr(measurable.make, "run", training)
+    measure(measurable, tmp_path)
+    (cost,) = estimates(plan([measurable.numbers()], tmp_path), tmp_path, Resources())
+    assert cost.source == MEASURED and cost.disk_bytes < 10**5
+
+
 def test_only_the_record_stays(tmp_path: Path, measurable: SimpleNamespace) -> None:
     assert [line.split()[0] for line in measure(measurable, tmp_path)] == ["measured"]
     left = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
