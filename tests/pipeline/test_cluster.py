@@ -143,7 +143,7 @@ def test_a_run_over_a_cluster_whose_workers_are_killed_is_that_of_one_process(tm
         words = ("--work", tmp_path / "beside", "--scheduler", found.address)
         process = start_lima("stage", "build-memory", "-c", config, *words)
         for kind in ("synth", "build-memory"):
-            wait_for(lambda kind=kind: list((tmp_path / "beside").glob(f"{kind}-*")) or process.poll() is not None, 120)
+            wait_for(lambda kind=kind: list((tmp_path / "beside").glob(f"{kind}-*")) or process.poll() is not None, 400)
             number = len(found.workers)
             os.kill(found.pids()[0], signal.SIGKILL)
             if not nanny:
