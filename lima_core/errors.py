@@ -28,6 +28,10 @@ class StoreError(UserError):
     """An artifact that is missing, incomplete or of another schema version."""
 
 
+class VersionError(StoreError):
+    """An artifact that another version of lima wrote; nothing is wrong with it."""
+
+
 class CheckpointError(UserError):
     """Weights that do not fit the model they are loaded into."""
 

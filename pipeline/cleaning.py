@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from lima_core.errors import BusyError
 from lima_core.storage import Location, children, is_file, is_remote
-from lima_core.whole import discard, remove
+from lima_core.whole import DISCARDED, discard, remove
 from pipeline import lock, manifest
 from pipeline.node import Node, topological
 from pipeline.places import is_there, scratch_of
 
 ARTIFACT = re.compile(r"^.+-[0-9a-f]{8}(\.partial)?$")
-DAMAGED = re.compile(r"^.+-[0-9a-f]{8}(\.partial)?\.damaged\.writing$")
-"""What a repair was removing when it was killed."""
+DAMAGED = re.compile(rf"^.+-[0-9a-f]{{8}}(\.partial)?{re.escape(DISCARDED)}$")
+"""What a repair or a removal was removing when it was killed."""
 BUILT_THERE = ("index", "extract-features", "build-memory", "materialize")
 """Stages that write to an object storage themselves (``pipeline.places``)."""
 
@@ -68,7 +68,7 @@ def _is_begun_there(path: Location) -> bool:
 
 def removed(leftover: Leftover) -> bool:
     """Removes a leftover unless another process is building it; whether it is gone."""
-    name = leftover.path.name.removesuffix(".damaged.writing").removesuffix(".partial")
+    name = leftover.path.name.removesuffix(DISCARDED).removesuffix(".partial")
     artifact = leftover.path.with_name(name)
     try:
         with lock.held(artifact, wait=False, say=print):

@@ -193,7 +193,8 @@ def ablate_command(
         steps = plan(study.targets, work)
         costs = estimates(steps, work, whole)
         jobs = jobs or building.num_jobs(costs, whole)
-        costs = estimates(steps, work, share(whole, jobs))
+        if jobs > 1:
+            costs = estimates(steps, work, share(whole, jobs))
         print(plan_text(steps, costs, work, study.arms_of(), jobs))
         if refused := refusal(steps, costs, work, jobs):
             print(f"a run would be refused: {refused}")

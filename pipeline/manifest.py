@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lima_core.checksums import STAMP, write_stamped
-from lima_core.errors import StoreError, UnreachableError
+from lima_core.errors import StoreError, UnreachableError, VersionError
 from lima_core.software import PACKAGES, package_version
 from lima_core.storage import Location, files_below, is_file, is_remote, read_bytes
 from lima_core.types import Resources
@@ -119,7 +119,7 @@ def _checked(record: Any, path: Location) -> Manifest:
         record = UNLISTED | record
     elif record["schema"] != SCHEMA:
         remedy = f"remove {path} and run again to build it anew"
-        raise StoreError(f"schema {record['schema']}, this version reads {SCHEMA}", where=where, remedy=remedy)
+        raise VersionError(f"schema {record['schema']}, this version reads {SCHEMA}", where=where, remedy=remedy)
     record = {key: value for key, value in record.items() if key != STAMP}
     known = {field.name: field.type for field in fields(Manifest)}
     if missing := sorted(known.keys() ^ record.keys()):

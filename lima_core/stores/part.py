@@ -35,8 +35,8 @@ class Part:
         """
         return RowArray(self.folder / name, self._told.get(name))
 
-    def values(self, name: str, shape: Sequence[int], dtype: str) -> np.ndarray:
-        """All rows of a small array of this shape and dtype.
+    def values(self, name: str, shape: Sequence[int | None], dtype: str) -> np.ndarray:
+        """All rows of a small array of this shape (None: any length) and dtype.
 
         Raises:
             StoreError: as ``rows``, or the array is another.

@@ -69,9 +69,7 @@ class RaggedReader:
         self.columns = {name: part.rows(name) for name in columns}
         for name, column in columns.items():
             self.columns[name].require((None, *column.row_shape), column.dtype)
-        starts = part.rows(STARTS)
-        starts.require((None, len(columns)), "int64")
-        self.starts = starts.read(0, len(starts))
+        self.starts = part.values(STARTS, (None, len(columns)), "int64")
 
     def __len__(self) -> int:
         """Number of frames."""

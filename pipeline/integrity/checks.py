@@ -7,7 +7,7 @@ from typing import Any
 
 from lima_core.checksums import GROUP, FileSum, is_stamped
 from lima_core.claim import SUFFIX
-from lima_core.errors import StoreError
+from lima_core.errors import StoreError, VersionError
 from lima_core.storage import Location, is_file, is_remote, read_bytes
 from pipeline import manifest
 from pipeline.integrity import contents
@@ -20,8 +20,6 @@ DAMAGED = "damaged: checksum differs"
 UNREADABLE = "unreadable metadata"
 LEFT = "left by a killed process"
 RECORDS = (manifest.FILE, contents.FILE)
-OTHER_VERSION = "this version reads"
-"""In what is said of a manifest or list of another schema."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +56,14 @@ class Check:
     """What it has to hold; without a list, what its parts tell."""
     has_list: bool = False
     """Whether ``checksums.json`` is there and belongs to it."""
+    is_of_another_version: bool = False
+    """It is not for this version to judge, or to mend."""
     is_provable: bool = False
     """The list is lost, but what is there is what the manifest has the digest of."""
     problems: list[Problem] = field(default_factory=list)
     to_sum: dict[str, FileSum] = field(default_factory=dict)
     num_files: int = 0
     num_bytes: int = 0
-
-    @property
-    def is_of_another_version(self) -> bool:
-        """Whether it is not for this version to judge, or to mend."""
-        return any(OTHER_VERSION in problem.what for problem in self.problems if problem.file in RECORDS)
 
     def add(self, file: str, what: str) -> None:
         """Notes a problem."""
@@ -129,6 +124,7 @@ def _read_manifest(found: Check) -> None:
     except OSError as error:
         found.add(manifest.FILE, _unread(error))
     except StoreError as error:
+        found.is_of_another_version |= isinstance(error, VersionError)
         told = str(error).partition(f"{manifest.FILE}: ")[2].partition(";")[0]
         found.add(manifest.FILE, told if _is_json(data) else UNREADABLE)
 
@@ -142,6 +138,7 @@ def _read_list(found: Check) -> None:
     except OSError as error:
         found.add(contents.FILE, _unread(error))
     except StoreError as error:
+        found.is_of_another_version |= isinstance(error, VersionError)
         found.add(contents.FILE, str(error).partition(f"{contents.FILE}: ")[2].partition(";")[0])
     else:
         if found.record is None or copy == found.record:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lima_core.checksums import FILES, GROUP, STAMP, FileSum, bytes_sum, file_sum, is_stamped, write_stamped
 from lima_core.claim import SUFFIX
-from lima_core.errors import StoreError
+from lima_core.errors import StoreError, VersionError
 from lima_core.storage import Location, files_below, read_bytes, together
 from pipeline.fingerprint import digest
 
@@ -149,7 +149,7 @@ def read(artifact: Location) -> tuple[Contents, dict[str, Any]]:
     record = json.loads(data)
     if record["schema"] != SCHEMA:
         what = f"schema {record['schema']}, this version reads {SCHEMA}"
-        raise StoreError(what, where=where, remedy="verify with the version that wrote it")
+        raise VersionError(what, where=where, remedy="verify with the version that wrote it")
     files = {name: FileSum(*found) for name, found in record["files"].items()}
     copy = {key: value for key, value in record["manifest"].items() if key != STAMP}
     return Contents(files, tuple(record["parts"])), copy

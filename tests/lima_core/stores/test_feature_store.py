@@ -208,9 +208,7 @@ def test_a_declaration_that_lacks_something_is_told(tmp_path: Path, key: str) ->
     told = json.loads(group.read_text())
     del told["attributes"][key]
     group.write_text(json.dumps(told))
-    with pytest.raises(
-        StoreError, match=r"features\.zarr.*: unreadable metadata \([^\n]+\); run lima verify"
-    ):
+    with pytest.raises(StoreError, match=r"features\.zarr.*: unreadable metadata \([^\n]+\); run lima verify"):
         FeatureStore.open(tmp_path)
 
 
